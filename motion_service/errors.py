@@ -1,0 +1,113 @@
+"""Every exception that this service raises on purpose, each with its HTTP status and problem type (RFC 9457).
+
+::
+
+    MotionError
+     + BadRequest 422            UnsupportedFormat, PromptInvalid
+     + PayloadTooLarge 413
+     + NotFound 404
+     + Unauthorized 401
+     + Busy 503                  QueueFull 429, Draining
+     + ModelUnavailable 503      CheckpointMissing, CheckpointMismatch
+     + GenerationFailed 500      NonFiniteOutput, DeadlineExceeded, Cancelled
+     + StorageFailed 507
+     + ClientError               errors the client library raises (no HTTP status of our own)
+
+Catch broadly (``MotionError``) to answer, narrowly to recover. ``detail`` is shown to users: it names the field and
+the remedy and never holds a path, an address or stack text; such things belong in the exception's ``__cause__``.
+"""
+
+from __future__ import annotations
+
+PROBLEM_BASE = "https://motion-service.invalid/problems/"
+
+
+class MotionError(Exception):
+    """Root of the tree. ``problem`` is the last path segment of the problem type URI."""
+
+    status: int = 500
+    problem: str = "internal"
+    title: str = "The service failed"
+
+    def __init__(self, detail: str = "", *, field: str | None = None) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.field = field
+
+
+class BadRequest(MotionError):
+    status, problem, title = 422, "invalid-request", "The request is not valid"
+
+
+class PromptInvalid(BadRequest):
+    problem, title = "invalid-prompt", "The prompt is not valid"
+
+
+class UnsupportedFormat(BadRequest):
+    problem, title = "unsupported-format", "The format is not supported"
+
+
+class PayloadTooLarge(MotionError):
+    status, problem, title = 413, "payload-too-large", "The request body is too large"
+
+
+class NotFound(MotionError):
+    status, problem, title = 404, "not-found", "There is nothing here"
+
+
+class Unauthorized(MotionError):
+    status, problem, title = 401, "unauthorized", "A valid API key is needed"
+
+
+class Busy(MotionError):
+    status, problem, title = 503, "busy", "The service is busy"
+
+    def __init__(self, detail: str = "", *, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(Busy):
+    status, problem, title = 429, "queue-full", "Too many requests are waiting"
+
+
+class Draining(Busy):
+    problem, title = "draining", "The service is shutting down"
+
+
+class ModelUnavailable(MotionError):
+    status, problem, title = 503, "model-unavailable", "The model is not loaded"
+
+
+class CheckpointMissing(ModelUnavailable):
+    problem, title = "checkpoint-missing", "The checkpoint was not found"
+
+
+class CheckpointMismatch(ModelUnavailable):
+    problem, title = "checkpoint-mismatch", "The checkpoint does not fit the network"
+
+
+class GenerationFailed(MotionError):
+    problem, title = "generation-failed", "The motion could not be generated"
+
+
+class NonFiniteOutput(GenerationFailed):
+    problem, title = "non-finite-output", "The model returned numbers that are not finite"
+
+
+class DeadlineExceeded(GenerationFailed):
+    status, problem, title = 504, "deadline", "The deadline passed before the motion was ready"
+
+
+class Cancelled(GenerationFailed):
+    status, problem, title = 499, "cancelled", "The request was cancelled"
+
+
+class StorageFailed(MotionError):
+    status, problem, title = 507, "storage", "The artifact could not be written"
+
+
+class ClientError(MotionError):
+    """Raised by :mod:`motion_service.client` when no usable answer came back."""
+
+    problem, title = "client", "The motion service did not answer"

@@ -1,0 +1,171 @@
+"""The feature layout ``vrm`` (F = 260) and its exact inverse: bone rotations and root <-> what ``mini`` reads and writes.
+
+Per frame, at 20 fps, in the facing frame (the world turned by minus the heading about +Y, root x and z taken out):
+
+====================  =====  ==========================================================================
+slice                 width  meaning
+====================  =====  ==========================================================================
+YAW_RATE              1      heading change since the frame before, rad/s
+ROOT_VELOCITY         2      hips x and z displacement since the frame before, in this facing frame, m/s
+ROOT_HEIGHT           1      hips height, m
+HIPS_ROT6D            6      orientation of the hips relative to the heading, two matrix columns
+LOCAL_ROT6D           120    local rotations of the other 20 canonical bones
+POSITIONS             63     positions of the 21 bones by FK of the canonical body, m
+VELOCITIES            63     their displacement since the frame before, turned into this facing frame, m/s
+CONTACTS              4      left ankle, left toe, right ankle, right toe, 0 or 1
+====================  =====  ==========================================================================
+
+Heading is the twist of the hips about +Y (0 = facing +Z). Rates look backwards, so a stream decodes without delay; those
+of frame 0 are zero and the place where a clip starts is kept beside the features. Decoding reads the first five
+slices and the contacts; positions and velocities are redundant and only make learning easier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from motion_service.clips import FeatureClip, VrmClip
+from motion_service.geometry.kinematics import forward_kinematics
+from motion_service.geometry.rotation import (
+    quat_multiply,
+    quat_rotate,
+    quat_to_rot6d,
+    quat_twist_angle,
+    quat_unroll,
+    rot6d_to_quat,
+    yaw_to_quat,
+)
+from motion_service.humanoid import (
+    CANONICAL_BONES,
+    CANONICAL_HIPS_HEIGHT,
+    CANONICAL_PARENTS,
+    CANONICAL_REST,
+    CONTACT_BONES,
+    canonical_index,
+)
+
+VRM_FPS: Final = 20.0
+NUM_BONES: Final = len(CANONICAL_BONES)
+
+YAW_RATE: Final = slice(0, 1)
+ROOT_VELOCITY: Final = slice(1, 3)
+ROOT_HEIGHT: Final = slice(3, 4)
+HIPS_ROT6D: Final = slice(4, 10)
+LOCAL_ROT6D: Final = slice(10, 130)
+POSITIONS: Final = slice(130, 193)
+VELOCITIES: Final = slice(193, 256)
+CONTACTS: Final = slice(256, 260)
+VRM_WIDTH: Final = 260
+
+CONTACT_HEIGHT: Final = 0.03
+"""A foot joint lower than this above its rest height may be in contact, m."""
+CONTACT_SPEED: Final = 0.3
+"""A foot joint slower than this may be in contact, m/s."""
+
+_UP: Final = torch.tensor([0.0, 1.0, 0.0])
+_REST: Final = torch.tensor(CANONICAL_REST)
+OFFSETS: Final = _REST - _REST[[max(p, 0) for p in CANONICAL_PARENTS]]
+"""(21, 3) rest offset of each canonical bone from its parent, m; zero for the hips."""
+_CONTACT_INDEX: Final = [canonical_index(bone) for bone in CONTACT_BONES]
+
+
+@dataclass(frozen=True, slots=True)
+class RootStart:
+    """Where a clip begins, since features only hold changes: heading in radians, x and z in metres."""
+
+    heading: float = 0.0
+    x: float = 0.0
+    z: float = 0.0
+
+
+def canonical_fk(local: Tensor, hips: Tensor) -> tuple[Tensor, Tensor]:
+    """World positions (..., 21, 3) m and orientations (..., 21, 4) xyzw of the canonical body."""
+    return forward_kinematics(local, hips, OFFSETS.to(local), CANONICAL_PARENTS)
+
+
+def foot_contacts(positions: Tensor, fps: float) -> Tensor:
+    """Contact labels (T, 4) from world positions (T, 21, 3): low (above rest height) and slow, measured either side."""
+    feet = positions[:, _CONTACT_INDEX]  # (T, 4, 3)
+    low = feet[..., 1] - _REST[_CONTACT_INDEX, 1].to(feet) < CONTACT_HEIGHT
+    speed = torch.zeros(feet.shape[:2], dtype=feet.dtype, device=feet.device)
+    if feet.shape[0] > 1:
+        step = torch.linalg.vector_norm(feet[1:] - feet[:-1], dim=-1) * fps
+        speed[1:] = step
+        speed[:-1] = torch.minimum(torch.cat([step[:1], speed[1:-1]]), step)
+    return (low & (speed < CONTACT_SPEED)).to(positions.dtype)
+
+
+def heading(hips_quat: Tensor) -> Tensor:
+    """Heading in radians of hips orientations (..., 4): their twist about +Y. (...,)"""
+    return quat_twist_angle(hips_quat, _UP.to(hips_quat))
+
+
+def bones_to_features(local: Tensor, hips: Tensor, fps: float = VRM_FPS) -> tuple[Tensor, RootStart]:
+    """Canonical bone rotations (T, 21, 4) and hips positions (T, 3) to features (T, 260) and the starting place."""
+    positions, _ = canonical_fk(local, hips)
+    yaw = heading(local[:, 0])  # (T,)
+    unturn = yaw_to_quat(-yaw)  # (T, 4)
+    yaw_step = torch.zeros_like(yaw)
+    yaw_step[1:] = torch.remainder(yaw[1:] - yaw[:-1] + torch.pi, 2 * torch.pi) - torch.pi
+    root_step = torch.zeros_like(hips)
+    root_step[1:] = quat_rotate(unturn[1:], hips[1:] - hips[:-1])
+    step = torch.zeros_like(positions)
+    step[1:] = quat_rotate(unturn[1:, None], positions[1:] - positions[:-1])
+    flat = hips * hips.new_tensor([1.0, 0.0, 1.0])
+    facing = quat_rotate(unturn[:, None], positions - flat[:, None])
+    features = torch.cat(
+        [
+            yaw_step[:, None] * fps,
+            root_step[:, [0, 2]] * fps,
+            hips[:, 1:2],
+            quat_to_rot6d(quat_multiply(unturn, local[:, 0])),
+            quat_to_rot6d(local[:, 1:]).flatten(1),
+            facing.flatten(1),
+            step.flatten(1) * fps,
+            foot_contacts(positions, fps),
+        ],
+        dim=1,
+    )
+    return features, RootStart(float(yaw[0]), float(hips[0, 0]), float(hips[0, 2]))
+
+
+def features_to_bones(
+    features: Tensor, start: RootStart | None = None, fps: float = VRM_FPS
+) -> tuple[Tensor, Tensor]:
+    """Inverse of :func:`bones_to_features`: (..., T, 260) to rotations (..., T, 21, 4) and hips (..., T, 3)."""
+    start = start or RootStart()
+    yaw = start.heading + torch.cumsum(features[..., 0], dim=-1) / fps
+    turn = yaw_to_quat(yaw)
+    velocity = features[..., ROOT_VELOCITY]
+    flat = torch.stack([velocity[..., 0], torch.zeros_like(yaw), velocity[..., 1]], dim=-1) / fps
+    hips = torch.cumsum(quat_rotate(turn, flat), dim=-2)
+    hips = hips + hips.new_tensor([start.x, 0.0, start.z])
+    hips = torch.cat([hips[..., :1], features[..., ROOT_HEIGHT], hips[..., 2:]], dim=-1)
+    root = quat_multiply(turn, rot6d_to_quat(features[..., HIPS_ROT6D]))
+    rest = rot6d_to_quat(features[..., LOCAL_ROT6D].unflatten(-1, (NUM_BONES - 1, 6)))
+    return torch.cat([root[..., None, :], rest], dim=-2), hips
+
+
+def vrm_to_features(clip: VrmClip) -> tuple[FeatureClip, RootStart]:
+    """A clip of the canonical body to features. The clip must carry every canonical bone."""
+    local = torch.stack([clip.rotations[bone] for bone in CANONICAL_BONES], dim=1)
+    features, start = bones_to_features(local, clip.hips, clip.fps)
+    return FeatureClip(features, "vrm", clip.fps), start
+
+
+def features_to_vrm(clip: FeatureClip, start: RootStart | None = None) -> VrmClip:
+    """Features to a clip of the canonical body, quaternion signs continuous over time."""
+    local, hips = features_to_bones(clip.features, start, clip.fps)
+    tracks = quat_unroll(local.movedim(0, -2))  # (21, T, 4)
+    return VrmClip(
+        rotations=dict(zip(CANONICAL_BONES, tracks.unbind(0), strict=True)),
+        hips=hips,
+        contacts=clip.features[:, CONTACTS].clamp(0, 1),
+        fps=clip.fps,
+        rest_hips_height=CANONICAL_HIPS_HEIGHT,
+    )
+

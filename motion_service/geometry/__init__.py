@@ -1,0 +1,1 @@
+"""Rotations and kinematic chains: pure functions on tensors of any batch shape."""
