@@ -1,8 +1,8 @@
 """The VRM humanoid as typed tables: bone names, parents, required set, and the canonical body every clip is posed on.
 
 Sources: VRMC_vrm-1.0 ``humanoid.md`` (https://github.com/vrm-c/vrm-specification/blob/master/specification/VRMC_vrm-1.0/humanoid.md)
-for names, parents and the required set. World: right-handed, +Y up, +Z forward, +X is the figure's left, metres. The rest
-pose is the VRM T-pose: arms along X, palms down, legs along -Y, feet along +Z, soles at y = 0; every bone's rest
+for names, parents and the required set. World: right-handed, +Y up, +Z forward, +X is the figure's left, metres. The
+rest pose is the VRM T-pose: arms along X, palms down, legs along -Y, feet along +Z, soles at y = 0; every bone's rest
 rotation is the identity (normalised bones).
 """
 
@@ -101,7 +101,7 @@ CANONICAL_HIPS_HEIGHT: Final = 0.95
 """Rest height of the hips, metres."""
 
 UPPER_CHEST_REST: Final = (0.0, 1.29, -0.02)
-"""Where the mannequin file's upperChest lies. The canonical body has no such bone: its offset is in neck and shoulders."""
+"""Where the mannequin file's upperChest lies. The canonical body has it in its neck and shoulders."""
 
 HAND_TIP: Final = 0.16
 """Length from the wrist to the finger tips along the rest X axis, metres (drawing only)."""

@@ -1,4 +1,4 @@
-"""The one interface between the pipeline and whatever makes motion: mdm, dip, mini, the placeholder, or a fake in tests."""
+"""The one interface between the pipeline and whatever makes motion: mdm, dip, mini, the placeholder, a fake."""
 
 from __future__ import annotations
 

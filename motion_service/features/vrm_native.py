@@ -1,4 +1,4 @@
-"""The feature layout ``vrm`` (F = 260) and its exact inverse: bone rotations and root <-> what ``mini`` reads and writes.
+"""The feature layout ``vrm`` (F = 260) and its exact inverse: bone rotations and root <-> what ``mini`` reads.
 
 Per frame, at 20 fps, in the facing frame (the world turned by minus the heading about +Y, root x and z taken out):
 
@@ -15,8 +15,8 @@ VELOCITIES            63     their displacement since the frame before, turned i
 CONTACTS              4      left ankle, left toe, right ankle, right toe, 0 or 1
 ====================  =====  ==========================================================================
 
-Heading is the twist of the hips about +Y (0 = facing +Z). Rates look backwards, so a stream decodes without delay; those
-of frame 0 are zero and the place where a clip starts is kept beside the features. Decoding reads the first five
+Heading is the twist of the hips about +Y (0 = facing +Z). Rates look backwards, so a stream decodes without delay;
+those of frame 0 are zero and the place where a clip starts is kept beside the features. Decoding reads the first five
 slices and the contacts; positions and velocities are redundant and only make learning easier.
 """
 
@@ -133,9 +133,7 @@ def bones_to_features(local: Tensor, hips: Tensor, fps: float = VRM_FPS) -> tupl
     return features, RootStart(float(yaw[0]), float(hips[0, 0]), float(hips[0, 2]))
 
 
-def features_to_bones(
-    features: Tensor, start: RootStart | None = None, fps: float = VRM_FPS
-) -> tuple[Tensor, Tensor]:
+def features_to_bones(features: Tensor, start: RootStart | None = None, fps: float = VRM_FPS) -> tuple[Tensor, Tensor]:
     """Inverse of :func:`bones_to_features`: (..., T, 260) to rotations (..., T, 21, 4) and hips (..., T, 3)."""
     start = start or RootStart()
     yaw = start.heading + torch.cumsum(features[..., 0], dim=-1) / fps
@@ -168,4 +166,3 @@ def features_to_vrm(clip: FeatureClip, start: RootStart | None = None) -> VrmCli
         fps=clip.fps,
         rest_hips_height=CANONICAL_HIPS_HEIGHT,
     )
-

@@ -22,17 +22,13 @@ def local_to_world_quat(local: Tensor, parents: Sequence[int]) -> Tensor:
 def world_to_local_quat(world: Tensor, parents: Sequence[int]) -> Tensor:
     """Inverse of :func:`local_to_world_quat`. (..., J, 4)"""
     local = [
-        world[..., bone, :]
-        if parent < 0
-        else quat_multiply(quat_conjugate(world[..., parent, :]), world[..., bone, :])
+        world[..., bone, :] if parent < 0 else quat_multiply(quat_conjugate(world[..., parent, :]), world[..., bone, :])
         for bone, parent in enumerate(parents)
     ]
     return torch.stack(local, dim=-2)
 
 
-def forward_kinematics(
-    local: Tensor, root: Tensor, offsets: Tensor, parents: Sequence[int]
-) -> tuple[Tensor, Tensor]:
+def forward_kinematics(local: Tensor, root: Tensor, offsets: Tensor, parents: Sequence[int]) -> tuple[Tensor, Tensor]:
     """World positions (..., J, 3) and orientations (..., J, 4) of a skeleton.
 
     ``local`` (..., J, 4) xyzw, ``root`` (..., 3) world position of bone 0, ``offsets`` (J, 3) rest offset of each bone

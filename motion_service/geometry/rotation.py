@@ -15,7 +15,8 @@ _TINY = 1e-8
 
 def normalize(v: Tensor) -> Tensor:
     """Unit vector or unit quaternion along the last axis; a zero stays zero."""
-    return v / torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp_min(_TINY)
+    unit: Tensor = v / torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp_min(_TINY)
+    return unit
 
 
 def quat_identity(*shape: int) -> Tensor:
@@ -51,7 +52,8 @@ def quat_rotate(q: Tensor, v: Tensor) -> Tensor:
     shape = torch.broadcast_shapes(xyz.shape, v.shape)
     xyz, v = xyz.expand(shape), v.expand(shape)
     t = 2 * torch.linalg.cross(xyz, v)
-    return v + w * t + torch.linalg.cross(xyz, t)
+    turned: Tensor = v + w * t + torch.linalg.cross(xyz, t)
+    return turned
 
 
 def quat_between(a: Tensor, b: Tensor) -> Tensor:
@@ -72,7 +74,7 @@ def quat_unroll(q: Tensor) -> Tensor:
 
 
 def quat_slerp(a: Tensor, b: Tensor, amount: Tensor) -> Tensor:
-    """Spherical interpolation from ``a`` to ``b`` the short way (Shoemake 1985); ``amount`` (...,) or (..., 1) in 0..1."""
+    """Interpolate on the sphere from ``a`` to ``b`` the short way (Shoemake 1985); ``amount`` (...,) or (..., 1)."""
     if amount.ndim < a.ndim:
         amount = amount[..., None]
     dot = (a * b).sum(-1, keepdim=True)

@@ -1,9 +1,9 @@
 """From a mocap skeleton's joint transforms to true VRM bone rotations, twist included, on the canonical body.
 
-For every bone a constant rotation C maps VRM axes to the source joint's own axes: world_vrm(t) = world_source(t) * C. Its
-bone axis is set by the joint's child; its twist about that axis comes from a T-pose where the source has one, else from
-the flexion of elbows and knees over many clips, and from neutral standing (head and feet forward, hands as the
-forearms). Conventions: quaternions xyzw; a hinge flexes about -Y (left elbow), +Y (right elbow), +X (knees) in VRM axes.
+For every bone a constant rotation C maps VRM axes to the source joint's own axes: world_vrm(t) = world_source(t) * C.
+The bone axis is set by the joint's child; the twist about that axis comes from a T-pose where the source has one, else
+from the flexion of elbows and knees over many clips, and from neutral standing (head and feet forward, hands as the
+forearms). Conventions: quaternions xyzw; hinges flex about -Y (left elbow), +Y (right elbow), +X (knees).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Calibration:
 
 
 def _axes(primary: Tensor, secondary: Tensor) -> Tensor:
-    """Matrix (..., 3, 3) whose columns are ``primary``, ``secondary`` made perpendicular to it, and their cross product."""
+    """Matrix (..., 3, 3) of columns ``primary``, ``secondary`` made perpendicular to it, and their cross product."""
     x = normalize(primary)
     y = normalize(secondary - (x * secondary).sum(-1, keepdim=True) * x)
     return torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
@@ -95,7 +95,7 @@ def _aim(source_axis: Tensor, source_side: Tensor, vrm_axis: Tensor, vrm_side: T
 
 
 def _local_direction(motion: SourceMotion, bone: str, towards: str) -> Tensor:
-    """Direction (3,) from ``bone`` to ``towards`` in the axes of the source joint of ``bone`` (constant: bones are rigid)."""
+    """Direction (3,) from ``bone`` to ``towards`` in the axes of ``bone``'s source joint (bones are rigid)."""
     offset = motion.positions[towards] - motion.positions[bone]
     return normalize(quat_rotate(quat_conjugate(motion.rotations[bone]), offset).mean(0))
 
@@ -120,7 +120,7 @@ def calibrate_from_t_pose(t_pose: SourceMotion) -> Calibration:
     """Calibration of a skeleton with a T-pose: every bone reads identity there.
 
     Only the eight limb bones are laid on the exact VRM axes instead, because T-poses of source rigs bend them a little
-    (17 degrees at the elbows of CMU's conversion) and a straight arm must stay straight; their twist is zero in the T-pose.
+    (17 degrees at the elbows of CMU's conversion) and a straight arm must stay straight; their twist is zero there.
     """
     to_source: dict[str, Tensor] = {}
     for bone in CANONICAL_BONES:
@@ -140,7 +140,7 @@ def calibrate_from_motion(motion: SourceMotion, standing: Tensor) -> Calibration
     """Calibration of a skeleton without a T-pose, from many frames of motion.
 
     ``standing`` (T,) bool marks frames of neutral standing. Limb twist: the median flexion axis. Trunk: left is the
-    body's left in standing. Head, shoulders, feet and toes read as "facing forward" in standing; hands as their forearm.
+    body's left in standing. Head, shoulders, feet and toes read as "facing forward" in standing, hands as the forearm.
     """
     to_source: dict[str, Tensor] = {}
     across = motion.positions["leftUpperLeg"] - motion.positions["rightUpperLeg"]

@@ -1,7 +1,7 @@
 """The motion corpus: clips of the canonical body at 20 fps with their labels, in one compact file.
 
-Sources and licences: Bandai-Namco-Research-Motiondataset 1 and 2 (CC BY-NC 4.0), the CMU motion capture database (free),
-Mesh2Motion (CC0). Rotations are true bone rotations, twist included (see ``calibration``).
+Sources and licences: Bandai-Namco-Research-Motiondataset 1 and 2 (CC BY-NC 4.0), the CMU motion capture database
+(free), Mesh2Motion (CC0). Rotations are true bone rotations, twist included (see ``calibration``).
 """
 
 from __future__ import annotations

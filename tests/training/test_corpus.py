@@ -28,7 +28,14 @@ from motion_service.geometry.rotation import (
 from motion_service.humanoid import CANONICAL_BONES, CANONICAL_PARENTS, canonical_index
 from motion_service.training import sources
 from motion_service.training.bvh import read_bvh
-from motion_service.training.calibration import AIMED, HINGE, Calibration, SourceMotion, calibrate_from_t_pose, source_to_bones
+from motion_service.training.calibration import (
+    AIMED,
+    HINGE,
+    Calibration,
+    SourceMotion,
+    calibrate_from_t_pose,
+    source_to_bones,
+)
 from motion_service.training.corpus import CorpusClip, mirror_clip, read_corpus, write_corpus
 from motion_service.training.gltf import read_gltf_animations
 
@@ -81,13 +88,14 @@ def assert_t_pose_is_identity(t_pose: SourceMotion) -> None:
     for index, bone in enumerate(CANONICAL_BONES):
         if bone not in t_pose.rotations:
             continue
+        turned = math.degrees(float(quat_angle(world[index], torch.tensor([0.0, 0.0, 0.0, 1.0]))))
         if bone in HINGE:
             seen = normalize(t_pose.positions[AIMED[bone]] - t_pose.positions[bone])[0]
             rest = X * (1 if bone.startswith("left") else -1) if "Arm" in bone else -Y
             bend = torch.rad2deg(torch.acos((seen * rest).sum().clamp(-1, 1)))
-            assert math.degrees(float(quat_angle(world[index], torch.tensor([0.0, 0, 0, 1.0])))) < float(bend) + 0.6, bone
+            assert turned < float(bend) + 0.6, bone
         else:
-            assert math.degrees(float(quat_angle(world[index], torch.tensor([0.0, 0, 0, 1.0])))) < 0.1, bone
+            assert turned < 0.1, bone
 
 
 def test_cmu_t_pose_is_identity(cmu):
@@ -160,7 +168,7 @@ def test_missing_and_damaged_corpus_files_say_so(tmp_path):
         read_corpus(tmp_path / "bad.xz")
 
 
-# --- the whole corpus --------------------------------------------------------------------------------------------------
+# --- the whole corpus -------------------------------------------------------------------------------------------------
 
 
 def of(corpus: list[CorpusClip], *actions: str) -> list[CorpusClip]:
