@@ -182,6 +182,7 @@ def test_segments_drive_their_own_share_of_the_clip() -> None:
         ([1.0, None, 2.0], [20, 40, 40]),
         ([1.0, 1.0], [50, 50]),
         ([9.0, None], [90, 10]),
+        ([0.0, 0.0], [50, 50]),
         ([8.0, 8.0], [50, 50]),
     ],
 )
@@ -204,7 +205,8 @@ def test_source_refuses_what_does_not_fit() -> None:
     other_encoder = dataclasses.replace(CONFIG, text_encoder="words")
     one_shot = dataclasses.replace(CONFIG, network=dataclasses.replace(SPEC, context_frames=0))
     joints = dataclasses.replace(CONFIG, features="humanml3d")
-    for config, message in ((other_encoder, "words"), (one_shot, "window"), (joints, "humanml3d")):
+    sine = dataclasses.replace(CONFIG, schedule="sine")
+    for config, message in ((other_encoder, "words"), (one_shot, "window"), (joints, "humanml3d"), (sine, "sine")):
         with pytest.raises(CheckpointMismatch, match=message):
             DiffusionSource(checkpoint(config=config), LetterEncoder(), worker)
 

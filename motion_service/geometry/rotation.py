@@ -48,9 +48,8 @@ def quat_multiply(a: Tensor, b: Tensor) -> Tensor:
 
 def quat_rotate(q: Tensor, v: Tensor) -> Tensor:
     """Rotate vectors (..., 3) by quaternions (..., 4) xyzw."""
-    xyz, w = q[..., :3], q[..., 3:]
-    shape = torch.broadcast_shapes(xyz.shape, v.shape)
-    xyz, v = xyz.expand(shape), v.expand(shape)
+    w = q[..., 3:]
+    xyz, v = torch.broadcast_tensors(q[..., :3], v)
     t = 2 * torch.linalg.cross(xyz, v)
     turned: Tensor = v + w * t + torch.linalg.cross(xyz, t)
     return turned

@@ -53,7 +53,9 @@ def test_resampling_keeps_seconds_and_a_steady_turn(new_fps):
     assert len(new) == round(61 / 20 * new_fps)
     steady = yaw_to_quat((torch.arange(len(new)) / new_fps).clamp(max=3.0))
     assert float(quat_angle(new, steady).max()) < 1e-3
-    assert_close(resample_linear(torch.linspace(0, 3.0, 61), 20.0, new_fps).clamp(max=3.0)[:5], torch.arange(5) / new_fps)
+    assert_close(
+        resample_linear(torch.linspace(0, 3.0, 61), 20.0, new_fps).clamp(max=3.0)[:5], torch.arange(5) / new_fps
+    )
 
 
 def test_resampling_to_the_same_rate_changes_nothing(pose):

@@ -1,0 +1,33 @@
+# make run and make test are all a newcomer needs. Each sets up .venv first, which is quick when nothing changed.
+# PYTHON names the interpreter for .venv: make run PYTHON=/path/to/python3.12
+SHELL := /bin/bash
+export PYTHON
+.DEFAULT_GOAL := help
+.PHONY: help run test setup lint types unit clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
+
+run: ## set up and serve on port 7100
+	@scripts/motion/setup server
+	@scripts/motion/serve
+
+test: setup ## set up and run every check: format, lint, types, generated files, tests
+	@scripts/motion/check
+	@scripts/motion/test
+
+setup: ## make .venv with everything that running and checking needs
+	@scripts/motion/setup dev
+
+lint: setup ## format and lint only
+	@scripts/motion/check format lint
+
+types: setup ## types only
+	@scripts/motion/check types
+
+unit: setup ## tests only
+	@scripts/motion/test
+
+clean: ## remove .venv, caches and built packages; models and data stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find motion_service tests scripts examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""``python -m motion_service``: serve with the settings of the environment."""
+
+from motion_service.main import main
+
+main()

@@ -1,0 +1,137 @@
+"""Who may come in, and how much they may send: API keys, request ids and the body limit, as plain ASGI middleware.
+
+With no keys configured only loopback addresses are bound, unless the operator says that something else guards the
+service. With keys every path needs one except those that only tell a status; artifact URLs are not signed yet, so
+fetching them needs the key too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import secrets
+import time
+import uuid
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from motion_service.api.problem import problem_response
+from motion_service.errors import PayloadTooLarge, Unauthorized
+from motion_service.telemetry import log_event, request_id
+
+MAX_BODY: Final = 64 * 1024  # bytes
+OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
+"""Paths that never need a key. They tell a status and nothing else."""
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_exposure(host: str, has_keys: bool, allow_no_key: bool) -> None:
+    """Refuse to serve strangers without a key. Raises :class:`ValueError` with the remedy."""
+    if not (has_keys or allow_no_key or is_loopback(host)):
+        raise ValueError(
+            f"MOTION_HOST={host} is reachable from other machines and no API key is set: set MOTION_API_KEYS, or "
+            "MOTION_ALLOW_NO_KEY=on when something in front guards the service, or MOTION_HOST=127.0.0.1"
+        )
+
+
+class RequestIdMiddleware:
+    """Gives every request an id (the client's own when it is plain), echoes it, and logs one line per request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        sent = Headers(scope=scope).get("x-request-id", "")
+        chosen = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = chosen
+        request_id.set(chosen)
+        started, status = time.monotonic(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = chosen
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            took = round((time.monotonic() - started) * 1000, 1)
+            log_event("request", method=scope["method"], path=scope["path"][:200], status=status or 500, ms=took)
+
+
+class KeyMiddleware:
+    """Asks for a key, ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``. Deny by default."""
+
+    def __init__(self, app: ASGIApp, keys: Iterable[str]) -> None:
+        self.app = app
+        self._hashes = [_hash(key) for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN_PATHS or self._is_known(scope):
+            return await self.app(scope, receive, send)
+        refusal = problem_response(Unauthorized("send Authorization: Bearer KEY or X-API-Key: KEY"), scope)
+        await refusal(scope, receive, send)
+
+    def _is_known(self, scope: Scope) -> bool:
+        headers = Headers(scope=scope)
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        sent = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        digest = _hash(sent)
+        return any([secrets.compare_digest(digest, known) for known in self._hashes])  # a list: always compare all
+
+
+class BodyLimitMiddleware:
+    """Reads the body up to :data:`MAX_BODY` bytes and refuses more before anything is parsed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        declared = Headers(scope=scope).get("content-length", "0")
+        body, more = b"", not (declared.isdecimal() and int(declared[:20]) > MAX_BODY)
+        too_large = not more
+        while more and not too_large:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+            more, too_large = message.get("more_body", False), len(body) > MAX_BODY
+        if too_large:
+            refusal = problem_response(PayloadTooLarge(f"send at most {MAX_BODY} bytes", field="body"), scope)
+            return await refusal(scope, receive, send)
+        replayed = False
+
+        async def replay() -> Message:
+            nonlocal replayed
+            if replayed:
+                return await receive()
+            replayed = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, replay, send)
+
+
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "replace")).digest()

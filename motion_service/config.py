@@ -1,0 +1,124 @@
+"""Every environment variable that the service reads, once: its name, default, unit and meaning.
+
+The defaults are those outside a container; the image sets the others. Only ``main``, ``cli`` and ``cluster`` build from
+this; everything else takes values. Nothing else in the package reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final, Literal, Self
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_PREFIX: Final = "MOTION_DEFAULT_"
+"""``MOTION_DEFAULT_<OPTION>`` is the server's default of a request option (the table is in ``schemas.py``)."""
+
+_READ_BY_OTHERS: Final = frozenset(
+    f"MOTION_{name}"
+    for name in ("PROVIDER", "ENDPOINT", "TIMEOUT_SEC", "OUTPUT_FORMAT", "OUTPUT_DIR", "DATA_MOUNT_PATH", "API_KEY")
+)
+"""Read by the assistant's backend out of the same ``.env``, or by our command line; the service does not want them."""
+
+_MOUNT_PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+
+
+class Config(BaseSettings):
+    """The environment of one process. An empty variable counts as unset."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, case_sensitive=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", validation_alias="MOTION_HOST")
+    """Address to bind. Anything but loopback needs ``MOTION_API_KEYS`` or ``MOTION_ALLOW_NO_KEY=on``."""
+
+    port: int = Field(7100, validation_alias="MOTION_PORT", ge=0, le=65535)
+    """TCP port to bind; 0 = any free one."""
+
+    data_root: Path = Field(Path("data"), validation_alias="DATA_ROOT")
+    """Directory that is published under ``DATA_MOUNT_PATH``. In a container: ``/data``."""
+
+    output_dir: Path = Field(
+        default_factory=lambda known: known.get("data_root", Path("data")) / "animations", validation_alias="OUTPUT_DIR"
+    )
+    """Where artifacts are written; must lie under ``DATA_ROOT``. Default: ``animations`` under ``DATA_ROOT``."""
+
+    mount_path: str = Field("/data", validation_alias="DATA_MOUNT_PATH")
+    """URL path under which ``DATA_ROOT`` is published: URL = this + path relative to ``DATA_ROOT``."""
+
+    checkpoint_dir: Path = Field(
+        Path("models/motion"), validation_alias=AliasChoices("CHECKPOINT_DIR", "MOTION_MODEL_DIR")
+    )
+    """Where downloaded checkpoints lie. ``MOTION_MODEL_DIR`` is the same thing; ``CHECKPOINT_DIR`` wins when both are
+    set. In a container: ``/checkpoint_dir``. The shipped ``mini`` is never looked for here, as a mount may hide it."""
+
+    motion_length: float = Field(5.0, validation_alias="MOTION_MDM_DEFAULT_MOTION_LENGTH", ge=0.1, le=120)
+    """Length of a clip in seconds when neither the request nor the words of the prompt ask for one."""
+
+    placeholder: bool = Field(True, validation_alias="MOTION_PLACEHOLDER")
+    """on: a failure while generating is answered with a labelled placeholder. off: with a problem document."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", validation_alias="MOTION_DEVICE")
+    """Where the models live. auto = the first GPU when there is one, else the CPU."""
+
+    cpu_threads: int = Field(0, validation_alias="MOTION_CPU_THREADS", ge=0, le=1024)
+    """Threads of one tensor operation on the CPU; 0 = torch's own choice."""
+
+    queue_size: int = Field(32, validation_alias="MOTION_QUEUE_SIZE", ge=1, le=100_000)
+    """Requests being worked on or waiting at one time; one more is answered 429 with Retry-After."""
+
+    warm_up: bool = Field(True, validation_alias="MOTION_WARM_UP")
+    """on: every model makes one short clip before the service says it is ready."""
+
+    api_keys: SecretStr = Field(SecretStr(""), validation_alias="MOTION_API_KEYS")
+    """Accepted API keys, separated by commas; empty = no key is asked for."""
+
+    allow_no_key: bool = Field(False, validation_alias="MOTION_ALLOW_NO_KEY")
+    """on: bind any address without keys, because something in front of the service guards it."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias="MOTION_LOG_LEVEL")
+    """Least severity that is logged. Logs are one JSON object a line on standard error; prompts are never in them."""
+
+    @field_validator("mount_path")
+    @classmethod
+    def _check_mount_path(cls, path: str) -> str:
+        trimmed = path.rstrip("/")
+        if not _MOUNT_PATH.fullmatch(trimmed) or ".." in trimmed.split("/"):
+            raise ValueError('DATA_MOUNT_PATH must be a plain URL path such as "/data"')
+        return trimmed
+
+    @model_validator(mode="after")
+    def _check_output_dir(self) -> Self:
+        if not self.output_dir.absolute().resolve().is_relative_to(self.data_root.absolute().resolve()):
+            raise ValueError(
+                f"OUTPUT_DIR ({self.output_dir}) must lie under DATA_ROOT ({self.data_root}), because files are "
+                "fetched at DATA_MOUNT_PATH + their path relative to DATA_ROOT: set both, or only DATA_ROOT"
+            )
+        return self
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The API keys, one by one."""
+        return tuple(key for part in self.api_keys.get_secret_value().split(",") if (key := part.strip()))
+
+
+def unknown_variables() -> list[str]:
+    """Names of set ``MOTION_*`` variables that this version does not read: a typing error, or meant for another one."""
+    known = {str(field.validation_alias) for field in Config.model_fields.values()} | {"MOTION_MODEL_DIR"}
+    known |= _READ_BY_OTHERS
+    return sorted(
+        name
+        for name in os.environ
+        if name.startswith("MOTION_") and not name.startswith(DEFAULT_PREFIX) and name not in known
+    )
+
+
+def default_options_from_environment() -> dict[str, str]:
+    """``{option: text}`` for every ``MOTION_DEFAULT_<OPTION>`` that is set and not empty."""
+    return {
+        name.removeprefix(DEFAULT_PREFIX).lower(): text
+        for name, text in sorted(os.environ.items())
+        if name.startswith(DEFAULT_PREFIX) and text
+    }

@@ -1,0 +1,69 @@
+"""One piece of work for the model thread, and its state. Knows neither torch nor motion."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Generic, TypeVar
+
+from motion_service.errors import Cancelled
+
+Result = TypeVar("Result")
+
+
+class JobState(Enum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Job(Generic[Result]):
+    """Work to be run once, on the thread that owns the model.
+
+    ``work`` gets the job itself, so that long work can call :meth:`check` between its steps.
+    """
+
+    def __init__(self, work: Callable[[Job[Result]], Result]) -> None:
+        self.work = work
+        self.state = JobState.QUEUED
+        self.queued_at = time.monotonic()
+        self.started_at: float | None = None
+        self.finished_at: float | None = None
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Ask for an end from any thread: queued work never starts, running work ends at its next :meth:`check`."""
+        self._cancelled.set()
+        if self.state is JobState.QUEUED:
+            self.state = JobState.CANCELLED
+
+    def check(self) -> None:
+        """Raise :class:`~motion_service.errors.Cancelled` if nobody waits for the result any more."""
+        if self._cancelled.is_set():
+            raise Cancelled()
+
+    def run(self) -> Result:
+        """Do the work on the calling thread and keep account of it. Raises what the work raises."""
+        self.started_at = time.monotonic()
+        try:
+            self.check()
+            self.state = JobState.RUNNING
+            result = self.work(self)
+            self.state = JobState.DONE
+            return result
+        except Cancelled:
+            self.state = JobState.CANCELLED
+            raise
+        finally:
+            if self.state is JobState.RUNNING:
+                self.state = JobState.FAILED
+            self.finished_at = time.monotonic()
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds in the queue, until now while still there."""
+        return (self.started_at or time.monotonic()) - self.queued_at

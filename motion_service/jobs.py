@@ -1,0 +1,109 @@
+"""What became of recent requests: one record a job, in memory, and the artifacts that are finished after the answer.
+
+The newest :data:`KEPT_JOBS` are remembered; files stay when a record is forgotten.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from motion_service.errors import BadRequest, Busy, MotionError, NotFound
+from motion_service.pipeline import Answer, Pipeline, Route
+from motion_service.schemas import GenerateRequest
+from motion_service.telemetry import job_id as job_id_context
+from motion_service.telemetry import log_event
+
+KEPT_JOBS: Final = 256
+MAX_PENDING: Final = 64
+"""Artifacts that may wait for the writing thread; one more is given up and says so."""
+
+
+@dataclass(slots=True)
+class JobRecord:
+    """One job. The writing thread replaces entries of ``artifacts``; everything else changes on the event loop only."""
+
+    job_id: str
+    created: str
+    request_id: str | None
+    state: str = "running"
+    metadata: dict[str, Any] = field(default_factory=dict)
+    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Jobs:
+    """Runs requests through the pipeline and remembers them."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self._records: OrderedDict[str, JobRecord] = OrderedDict()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="motion-artifacts")
+        self._pending = 0
+
+    async def generate(self, request: GenerateRequest, route: Route, request_id: str | None = None) -> Answer:
+        """One request from record to answer; slow artifacts follow in a thread."""
+        record = self._open(request_id)
+        job_id_context.set(record.job_id)
+        try:
+            answer = await self.pipeline.generate(request, route, record.job_id)
+        except (BadRequest, Busy):
+            self._records.pop(record.job_id, None)  # nothing was started: not a job
+            raise
+        except BaseException:
+            record.state = "failed"
+            raise
+        record.metadata = {key: value for key, value in answer.metadata.items() if key not in ("contacts", "artifacts")}
+        record.artifacts = {kind: dict(status) for kind, status in answer.artifacts.items()}
+        record.state = "done"
+        self._write_later(record, answer.pending)
+        log_event("motion answered", generator=record.metadata.get("generator"), timings=record.metadata["timings_ms"])
+        return answer
+
+    def find(self, job_id: str) -> JobRecord:
+        """The record of one job. Raises :class:`NotFound`."""
+        if job_id not in self._records:
+            raise NotFound("there is no such job, or it was forgotten")
+        return self._records[job_id]
+
+    def recent(self, limit: int) -> list[JobRecord]:
+        """The newest records, newest first."""
+        return [*reversed(self._records.values())][:limit]
+
+    def close(self) -> None:
+        """Finish the artifact being written and give up those that wait."""
+        self._writer.shutdown(wait=True, cancel_futures=True)
+
+    def _open(self, request_id: str | None) -> JobRecord:
+        created = datetime.now(UTC).isoformat(timespec="milliseconds")
+        record = JobRecord(uuid.uuid4().hex, created, request_id)
+        self._records[record.job_id] = record
+        while len(self._records) > KEPT_JOBS:
+            self._records.popitem(last=False)
+        return record
+
+    def _write_later(self, record: JobRecord, pending: Mapping[str, Callable[[Path], object]]) -> None:
+        for kind, write in pending.items():
+            if self._pending >= MAX_PENDING:
+                record.artifacts[kind] |= {"state": "failed", "error": "too many artifacts were waiting to be written"}
+                continue
+            self._pending += 1
+            self._writer.submit(copy_context().run, self._write, record, kind, write)
+
+    def _write(self, record: JobRecord, kind: str, write: Callable[[Path], object]) -> None:
+        status = record.artifacts[kind]
+        try:
+            self.pipeline.store.save(record.job_id, kind, write)
+            record.artifacts[kind] = status | {"state": "ready"}
+        except Exception as error:  # the edge of the writing thread
+            log_event("artifact not written", error=error, kind=kind)
+            detail = error.detail if isinstance(error, MotionError) else f"the {kind} artifact could not be made"
+            record.artifacts[kind] = status | {"state": "failed", "error": detail}
+        finally:
+            self._pending -= 1

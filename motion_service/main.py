@@ -1,0 +1,132 @@
+"""The composition root: read the environment, load the models, wire the stages, serve. ``python -m motion_service``.
+
+When the shipped weights are missing or broken the service still starts; its answers are labelled placeholders then.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import torch
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from motion_service.admission import Admission
+from motion_service.api.http import create_app
+from motion_service.api.security import check_exposure
+from motion_service.config import Config, default_options_from_environment, unknown_variables
+from motion_service.engine.worker import Worker
+from motion_service.errors import ModelUnavailable, MotionError
+from motion_service.jobs import Jobs
+from motion_service.mdm.checkpoint import load_checkpoint
+from motion_service.mdm_adapter import DiffusionSource
+from motion_service.pipeline import DEFAULT_SECONDS, Pipeline
+from motion_service.placeholder import PlaceholderSource
+from motion_service.prompt import prompt_to_plan
+from motion_service.schemas import text_to_options
+from motion_service.source import MotionSource, SourceRequest
+from motion_service.store import ArtifactStore
+from motion_service.telemetry import configure_logging, log_event
+from motion_service.text_encoder import UseEncoder
+
+EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: do not restart, somebody has to change the settings
+WARM_UP_PROMPT: Final = "a person waves with the right hand"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything that one process runs."""
+
+    jobs: Jobs
+    worker: Worker
+    sources: Mapping[str, MotionSource]
+
+    async def start(self, warm_up: bool) -> None:
+        """Start the model thread; when asked, let every source make one clip; then keep the collector off it all."""
+        self.worker.start()
+        placeholder = self.jobs.pipeline.placeholder
+        for source in [*self.sources.values(), *([placeholder] if placeholder else [])] if warm_up else []:
+            try:
+                await source.generate(SourceRequest(prompt_to_plan(WARM_UP_PROMPT), seconds=DEFAULT_SECONDS, seed=0))
+            except MotionError as error:  # requests will fall back, each with its reason
+                log_event("warm-up failed", level=logging.ERROR, error=error, provider=source.name)
+        gc.collect()
+        gc.freeze()
+
+    async def stop(self) -> None:
+        """Finish what runs."""
+        await self.worker.stop()
+
+
+def mini_directory() -> Path:
+    """Where the shipped weights lie: in the installed package, else in the checkout around it."""
+    package = Path(__file__).resolve().parent
+    packed = package / "weights" / "mini"
+    return packed if packed.is_dir() else package.parent / "models" / "motion" / "mini"
+
+
+def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
+    """Every model that can be loaded, by provider name."""
+    wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    device = wanted if config.device == "auto" else config.device
+    try:
+        checkpoint = load_checkpoint(mini_directory())
+        mini = DiffusionSource(checkpoint, UseEncoder(), worker, name="mini", device=device)
+    except ModelUnavailable as error:
+        log_event("model not loaded; placeholders answer", level=logging.ERROR, provider="mini", reason=error.detail)
+        return {}
+    log_event("model loaded", provider="mini", device=device)
+    return {"mini": mini}
+
+
+def load_service(config: Config) -> Service:
+    """Everything wired, nothing started. Raises :class:`MotionError` for settings that cannot work."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ModelUnavailable("MOTION_DEVICE=cuda, but torch sees no GPU here: set MOTION_DEVICE=auto")
+    if config.cpu_threads:
+        torch.set_num_threads(config.cpu_threads)
+    defaults = text_to_options(default_options_from_environment())
+    if defaults.duration_sec is None:
+        defaults = defaults.model_copy(update={"duration_sec": config.motion_length})
+    worker = Worker()
+    sources = load_sources(config, worker)
+    store = ArtifactStore(config.output_dir, config.data_root, config.mount_path)
+    placeholder = PlaceholderSource() if config.placeholder else None
+    pipeline = Pipeline(sources, placeholder, store, Admission(config.queue_size), defaults)
+    return Service(Jobs(pipeline), worker, sources)
+
+
+def load_app(config: Config) -> FastAPI:
+    """The whole application, ready to serve."""
+    check_exposure(config.host, bool(config.keys), config.allow_no_key)
+    service = load_service(config)
+    return create_app(service.jobs, config.keys, partial(service.start, config.warm_up), service.stop)
+
+
+def main() -> None:
+    """Serve until a signal. Exits with 78 and one clear line when the settings cannot work."""
+    try:
+        config = Config()
+        configure_logging(config.log_level)
+        for name in unknown_variables():
+            log_event("variable not read by this version", level=logging.WARNING, variable=name)
+        app = load_app(config)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
+        sys.exit(_explain("; ".join(lines)))
+    except (ValueError, MotionError) as error:
+        sys.exit(_explain(str(error)))
+    uvicorn.run(app, host=config.host, port=config.port, log_config=None, access_log=False, server_header=False)
+
+
+def _explain(problem: str) -> int:
+    print(f"motion_service cannot start: {problem}", file=sys.stderr)
+    return EXIT_CONFIG

@@ -1,0 +1,323 @@
+"""The wire: what requests may hold and what answers look like. The one source of ``openapi.json``.
+
+:class:`MotionOptions` is the table of every request option: type, bounds, default, meaning. The server's own default of
+an option is ``MOTION_DEFAULT_<OPTION>``; what a request says wins over it. ``null`` means "not said".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from motion_service.errors import BadRequest
+
+Provider = Literal["auto", "mdm", "mdm-encoder", "dip", "mini", "placeholder"]
+ArtifactFormat = Literal["vrm-json", "npy", "mp4", "vrma", "bvh"]
+ArtifactState = Literal["pending", "ready", "failed"]
+JobState = Literal["running", "done", "failed"]
+
+MAX_PROMPT: Final = 2000  # characters
+MIN_SECONDS: Final = 0.1
+MAX_SECONDS: Final = 120.0
+MAX_SEED: Final = 2**63 - 1
+
+NOT_YET: Final[Mapping[str, Any]] = {
+    "target": "vrm1",
+    "avatar": None,
+    "fold": False,
+    "compat": None,
+    "root": "free",
+    "settle": False,
+    "foot_lock": False,
+    "postprocess": "fast",
+    "continue_from": None,
+    "timeline": None,
+    "target_joints": None,
+    "best_of": 1,
+    "loop": False,
+    "expressions": False,
+}
+"""Options that only have their neutral value in this version. Any other value is refused, never quietly dropped."""
+
+_WRITABLE: Final = ("vrm-json", "npy", "mp4")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""Control characters (Unicode Cc) other than tab, line feed and carriage return."""
+
+
+class MotionOptions(BaseModel):
+    """Every request option. All are optional; an option left out takes the server's default."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, json_schema_extra={"additionalProperties": True})
+
+    seed: int | None = Field(
+        None, ge=0, le=MAX_SEED, description="Same seed, same prompt: same motion. Default: random."
+    )
+    steps: int | None = Field(
+        None, ge=1, le=200, description="Denoising steps; cut to what the model was trained with."
+    )
+    guidance: float | None = Field(
+        None, ge=0, le=100, allow_inf_nan=False, description="How strongly the text pulls. Default: the model's own."
+    )
+    format: Literal["vrm-json"] = Field("vrm-json", description="Format of the answer; wins over Accept.")
+    duration_sec: float | None = Field(
+        None,
+        ge=MIN_SECONDS,
+        le=MAX_SECONDS,
+        allow_inf_nan=False,
+        description='Length in seconds. Default: what the prompt says ("for 3 seconds"), else 5.',
+    )
+    fps: float | None = Field(
+        None, ge=1, le=120, allow_inf_nan=False, description="Frames a second of the answer. Default: the model's 20."
+    )
+    provider: Provider = Field("auto", description="Which engine; auto takes the best one that is loaded.")
+    interpolate: bool = Field(True, description="false: keep the model's 20 frames a second whatever fps says.")
+    repetitions: int = Field(
+        1, ge=1, le=8, description="Clips to make; seeds count up. tracks is the first, clips has all."
+    )
+    deadline_ms: int = Field(
+        25_000, ge=1, le=600_000, description="Longest wait for the model in milliseconds; then a placeholder answers."
+    )
+    artifacts: list[ArtifactFormat] = Field(
+        ["npy", "mp4"], max_length=5, description="Files beside the JSON; mp4 is finished after the answer."
+    )
+    target: Any = Field("vrm1", description='Only "vrm1" in this version: VRM 1.0 normalised bones.')
+    avatar: Any = Field(None, description="Not supported in this version.")
+    fold: Any = Field(False, description="Not supported in this version.")
+    compat: Any = Field(None, description="Not supported in this version.")
+    root: Any = Field("free", description='Only "free" in this version: the figure walks where the motion takes it.')
+    settle: Any = Field(False, description="Not supported in this version.")
+    foot_lock: Any = Field(False, description="Not supported in this version.")
+    postprocess: Any = Field("fast", description='Only "fast" in this version.')
+    continue_from: Any = Field(None, description="Not supported in this version.")
+    timeline: Any = Field(None, description="Not supported in this version.")
+    target_joints: Any = Field(None, description="Not supported in this version.")
+    best_of: Any = Field(1, description="Only 1 in this version.")
+    loop: Any = Field(False, description="Not supported in this version.")
+    expressions: Any = Field(False, description="Not supported in this version.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, values: Any) -> Any:
+        return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
+
+    @field_validator(*NOT_YET)
+    @classmethod
+    def _refuse_not_yet(cls, value: Any, info: Any) -> Any:
+        neutral = NOT_YET[info.field_name]
+        if type(value) is not type(neutral) or value != neutral:
+            raise ValueError(f"not supported yet by this version; leave it out or send {json.dumps(neutral)}")
+        return value
+
+    @field_validator("artifacts")
+    @classmethod
+    def _check_artifacts(cls, formats: list[ArtifactFormat]) -> list[ArtifactFormat]:
+        for name in formats:
+            if name not in _WRITABLE:
+                raise ValueError(f"{name} is not supported yet by this version; choose from {', '.join(_WRITABLE)}")
+        return sorted(set(formats))
+
+
+OPTIONS: Final = tuple(MotionOptions.model_fields)
+"""Names of all request options, in the order of the table."""
+
+
+class GenerateRequest(MotionOptions):
+    """A prompt and the options said with it. Unknown fields are ignored and named in ``metadata.warnings``."""
+
+    prompt: str = Field(min_length=1, max_length=MAX_PROMPT, examples=["a person waves with the right hand"])
+
+    @field_validator("prompt")
+    @classmethod
+    def _check_prompt(cls, prompt: str) -> str:
+        if _CONTROL.search(prompt):
+            raise ValueError("must not hold control characters other than tab, line feed and carriage return")
+        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+            raise ValueError("must be valid Unicode; it holds half of a surrogate pair")
+        if not prompt.strip():
+            raise ValueError("must hold at least one character that is not white space")
+        return prompt
+
+    def unknown_fields(self) -> list[str]:
+        """Names of the fields that no option has, made safe to print, the first ten."""
+        names = sorted(self.model_extra or {})[:10]
+        return [_CONTROL.sub("?", name[:40]).encode("utf-8", "replace").decode() for name in names]
+
+    def with_defaults(self, defaults: MotionOptions) -> GenerateRequest:
+        """The same request with every option it does not say taken from the server's defaults."""
+        unsaid = {name: getattr(defaults, name) for name in OPTIONS if name not in self.model_fields_set}
+        return self.model_copy(update=unsaid)
+
+
+def text_to_options(texts: Mapping[str, str]) -> MotionOptions:
+    """The server's defaults from ``{option: text}``, as the environment holds them.
+
+    Numbers, true and false as in JSON, on and off, lists with commas. Raises :class:`BadRequest` naming the variable.
+    """
+    unknown = sorted(set(texts) - set(OPTIONS))
+    if unknown:
+        raise BadRequest(f"MOTION_DEFAULT_{unknown[0].upper()}: there is no such request option", field=unknown[0])
+    try:
+        return MotionOptions.model_validate({name: _text_to_value(name, text) for name, text in texts.items()})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        name = str(first["loc"][0])
+        raise BadRequest(f"MOTION_DEFAULT_{name.upper()}: {first['msg']}", field=name) from None
+
+
+def _text_to_value(name: str, text: str) -> Any:
+    if name == "artifacts":
+        return [part.strip() for part in text.split(",") if part.strip() not in ("", "none")]
+    if text in ("on", "off"):
+        return text == "on"
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+# --- answers --------------------------------------------------------------------------------------------------------
+
+
+class QuatKey(BaseModel):
+    """Local rotation of a bone at a time: t in seconds, xyzw, unit, identity = T-pose."""
+
+    t: float
+    x: float
+    y: float
+    z: float
+    w: float
+
+
+class RootKey(BaseModel):
+    """World position of the hips at a time: t in seconds, metres, +Y up, +Z forward."""
+
+    t: float
+    x: float
+    y: float
+    z: float
+
+
+class ArtifactStatus(BaseModel):
+    """One file of a job."""
+
+    state: ArtifactState
+    url: str
+    error: str | None = None
+
+
+class SegmentOut(BaseModel):
+    """One action found in the prompt."""
+
+    text: str
+    action: str | None
+    detail: list[str]
+    seconds: float | None
+
+
+class PromptPlanOut(BaseModel):
+    """What was understood of the prompt."""
+
+    prompt: str
+    language: str
+    action: str | None
+    confidence: float
+    seconds: float | None
+    segments: list[SegmentOut]
+    captions: list[str]
+
+
+class MotionMetadata(BaseModel):
+    """How the motion was made. Further keys may appear."""
+
+    model_config = ConfigDict(extra="allow")
+
+    generator: str = Field(description="mdm, mdm-encoder, dip, mini or placeholder: what really made it.")
+    checkpoint: str | None
+    seed: int
+    guidance_param: float
+    steps: int
+    fps: float
+    motion_length: float = Field(description="Seconds of motion.")
+    prompt: str
+    url: str
+    artifacts: dict[str, ArtifactStatus]
+    target: str
+    rest_hips_height: float = Field(description="Metres; scale root positions by the avatar's height over this.")
+    contacts: list[list[float]] = Field(description="Per frame: left ankle, left toe, right ankle, right toe, 0 to 1.")
+    prompt_plan: PromptPlanOut
+    timings_ms: dict[str, float]
+    quality: dict[str, float]
+    warnings: list[str]
+    licence: str | None = Field(description="Licence of the weights.")
+    fallback_reason: str | None = Field(None, description="Why a placeholder answered; only there when one did.")
+
+
+class ClipOut(BaseModel):
+    """One of several repetitions."""
+
+    seed: int
+    tracks: dict[str, list[QuatKey]]
+    root_position: list[RootKey]
+    rootPosition: list[RootKey]
+
+
+class MotionResponse(BaseModel):
+    """A motion. ``fps`` and ``duration_sec`` describe the data in this answer, never the request."""
+
+    model_config = ConfigDict(extra="allow")
+
+    job_id: str
+    format: str
+    output_path: str
+    url: str
+    duration_sec: float
+    fps: float
+    tracks: dict[str, list[QuatKey]] = Field(description="By VRM humanoid bone name in exact case.")
+    root_position: list[RootKey]
+    rootPosition: list[RootKey] = Field(description="The same list under its older name.")
+    clips: list[ClipOut] | None = Field(
+        None, description="All repetitions; only there when more than one was asked for."
+    )
+    fallback_used: bool
+    metadata: MotionMetadata
+
+
+class JobOut(BaseModel):
+    """A job as it stands now."""
+
+    job_id: str
+    state: JobState
+    created: str = Field(description="ISO 8601, UTC.")
+    request_id: str | None
+    metadata: dict[str, Any] = Field(description="As in the answer, without the contacts.")
+    artifacts: dict[str, ArtifactStatus]
+
+
+class JobList(BaseModel):
+    """Recent jobs, newest first."""
+
+    jobs: list[JobOut]
+
+
+class FieldProblem(BaseModel):
+    """One field that is not valid."""
+
+    field: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    field: str | None = None
+    errors: list[FieldProblem] | None = None

@@ -1,0 +1,54 @@
+"""Logs: one JSON object a line on standard error, each carrying the request and job id it belongs to.
+
+Prompts are never logged; line breaks and escape codes cannot forge a line, because JSON escapes them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Final
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""Id of the request that the current task works for."""
+job_id: ContextVar[str | None] = ContextVar("job_id", default=None)
+"""Id of the job that the current task works for."""
+
+_LOGGER: Final = logging.getLogger("motion")
+
+
+class JsonFormatter(logging.Formatter):
+    """A log record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+            "request_id": request_id.get(),
+            "job_id": job_id.get(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps({key: value for key, value in line.items() if value is not None}, default=str)
+
+
+def configure_logging(level: str) -> None:
+    """Send every log line of the process, uvicorn's too, to standard error as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = name != "uvicorn.access"  # we write our own line per request
+    logging.getLogger("httpx").setLevel("WARNING")
+
+
+def log_event(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **facts: Any) -> None:
+    """Write one event with its facts (JSON values). ``error`` adds the stack text, which only logs ever show."""
+    _LOGGER.log(level, event, exc_info=error, extra={"facts": facts})
