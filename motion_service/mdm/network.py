@@ -93,9 +93,9 @@ def sinusoids(positions: int, width: int) -> Tensor:
 class Attention(nn.Module):
     """Multi-head attention with packed projections (rows q, k, v), the parameters of ``nn.MultiheadAttention``."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
@@ -116,8 +116,10 @@ class Attention(nn.Module):
         return keys, values
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        dropout = self.dropout if self.training else 0.0
-        heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)  # (B, H, T, D/H)
+        if self.training:
+            heads = _plain_attention(q, k, v, mask)
+        else:
+            heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (B, H, T, D/H)
         out: Tensor = self.out_proj(heads.transpose(1, 2).flatten(2))  # (B, T, D)
         return out
 
@@ -132,13 +134,25 @@ class Attention(nn.Module):
         return self._attend(q, keys, values, mask)
 
 
+def _plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention written out, softmax in float32, for training. (B, H, T, D/H)
+
+    With a memory of one token the true gradient of queries and keys is zero. The fused kernels return rounding noise
+    there, which Adam turns into full steps until training collapses (docs/training-log.md); this returns zero.
+    """
+    scores = (q @ k.transpose(-1, -2)).float() / math.sqrt(q.shape[-1])  # (B, H, T, M)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -1e9)
+    return torch.softmax(scores, dim=-1).to(v.dtype) @ v
+
+
 class DecoderLayer(nn.Module):
     """Self attention, cross attention, feed-forward; each is added, then normalised (post-norm, exact GELU)."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        self.self_attn = Attention(spec.width, spec.heads, spec.dropout)
-        self.multihead_attn = Attention(spec.width, spec.heads, spec.dropout)
+        self.self_attn = Attention(spec.width, spec.heads)
+        self.multihead_attn = Attention(spec.width, spec.heads)
         self.linear1 = nn.Linear(spec.width, spec.feedforward)
         self.linear2 = nn.Linear(spec.feedforward, spec.width)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(spec.width) for _ in range(3))

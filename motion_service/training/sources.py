@@ -60,6 +60,8 @@ CMU_LEAD_IN: Final = 3
 """Frame 0 of a CMU file is a T-pose and the next two blend out of it."""
 MIN_FRAMES: Final = 20
 """Clips shorter than a second at 20 fps teach nothing."""
+MAX_SPEED: Final = 15.0
+"""No bone of a real body moves faster, m/s; recordings where one does have jumps in them."""
 
 
 def labels() -> dict[str, Any]:
@@ -208,4 +210,7 @@ def _to_clip(
     if len(hips) < MIN_FRAMES:
         return None
     local, hips = place_on_floor(local, hips)
+    positions, _ = canonical_fk(local, hips)
+    if float(torch.linalg.vector_norm(positions[1:] - positions[:-1], dim=-1).max()) * VRM_FPS > MAX_SPEED:
+        return None
     return CorpusClip(name, source, action, style, local, hips)

@@ -1,0 +1,161 @@
+"""Physical measures of a clip: what slides, sinks, floats, trembles or bends the wrong way.
+
+Everything is measured on the canonical body by forward kinematics, whatever avatar the clip is for, so that clips of
+different generators and real recordings stand in one table. Measures depend on the frame rate (a derivative of
+sampled positions does): compare clips of one rate. It knows nothing of prompts or of where a clip came from.
+
+Foot skate and its 3 cm are after Zhang et al. 2018, "Mode-Adaptive Neural Networks for Quadruped Motion Control"
+(https://doi.org/10.1145/3197517.3201366); float and penetration are the usual measures of Yuan et al. 2023, "PhysDiff"
+(https://arxiv.org/abs/2212.02500), taken at joints instead of mesh vertices; jerk is the third derivative, as in Flash
+and Hogan 1985 (https://doi.org/10.1523/JNEUROSCI.05-07-01688.1985).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from motion_service.clips import VrmClip
+from motion_service.features.vrm_native import CONTACT_HEIGHT, canonical_fk, foot_contacts
+from motion_service.geometry.rotation import quat_identity, quat_multiply
+from motion_service.humanoid import (
+    CANONICAL_BONES,
+    CANONICAL_HIPS_HEIGHT,
+    CANONICAL_REST,
+    CONTACT_BONES,
+    canonical_index,
+)
+
+_FEET: Final = [canonical_index(bone) for bone in CONTACT_BONES]
+_TOES: Final = [1, 3]
+"""Which of the four contact joints are toes."""
+_FEET_REST: Final = torch.tensor([CANONICAL_REST[bone][1] for bone in _FEET])
+"""(4,) height of the contact joints when the sole lies on the floor, m."""
+_HINGES: Final = [canonical_index(f"{side}Lower{limb}") for limb in ("Arm", "Leg") for side in ("left", "right")]
+_FLEXION: Final = torch.tensor([[0.0, -1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+"""(4, 3) axis about which each of :data:`_HINGES` flexes the way the joint can bend: elbows forward, knees back."""
+_ALONG: Final = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+"""(4, 3) axis along each of those bones: turning about it is twist, which a hinge does not count."""
+
+
+def clip_to_canonical(clip: VrmClip) -> tuple[Tensor, Tensor]:
+    """Local rotations (T, 21, 4) xyzw and hips (T, 3) m of a clip put on the canonical body.
+
+    Bones that the clip lacks rest; ``upperChest``, which this body does not have, turns its children instead; the place
+    of the hips is scaled by the ratio of the rest hips heights.
+    """
+    rest = quat_identity(clip.num_frames).to(clip.hips)
+    tracks = {bone: clip.rotations.get(bone, rest) for bone in CANONICAL_BONES}
+    if "upperChest" in clip.rotations:
+        for bone in ("neck", "leftShoulder", "rightShoulder"):
+            tracks[bone] = quat_multiply(clip.rotations["upperChest"], tracks[bone])
+    local = torch.stack([tracks[bone] for bone in CANONICAL_BONES], dim=1)  # (T, J, 4)
+    return local, clip.hips * (CANONICAL_HIPS_HEIGHT / clip.rest_hips_height)
+
+
+def clip_to_positions(clip: VrmClip) -> Tensor:
+    """World positions of the canonical bones (T, 21, 3), m."""
+    positions, _ = canonical_fk(*clip_to_canonical(clip))
+    return positions
+
+
+def measure_clip(clip: VrmClip) -> dict[str, float]:
+    """All measures of one clip. Keys carry the unit; every value is finite; a measure without evidence is 0.
+
+    ``skate_cm_s``
+        mean horizontal speed of a toe over steps where it stays below 3 cm above its rest height, cm/s.
+    ``low_share``
+        share of toe steps that ``skate_cm_s`` rests on, 0..1. Weigh by it when averaging over clips.
+    ``penetration_cm``
+        99th percentile, over frames and the four foot joints, of the depth below the height that the joint has when the
+        sole lies on the floor, cm.
+    ``float_cm``
+        median over frames of the height of the lowest foot joint above that height, cm. Walking and standing: near 0.
+    ``jitter_m_s3``
+        mean size of the jerk (third difference of positions) over the 21 bones, m/s^3.
+    ``plant_share``
+        share of frames in which at least one foot is planted: an ankle or toe low and slower than 0.3 m/s, 0..1.
+    ``hinge_share``
+        of all bending of elbows and knees, the share that is flexion about the hinge the right way, 0..1; 1 when
+        nothing bends.
+    """
+    local, hips = clip_to_canonical(clip)
+    positions, _ = canonical_fk(local, hips)
+    height = positions[:, _FEET, 1] - _FEET_REST.to(positions)  # (T, 4) above the standing height
+    skate, low_share = _skate(positions[:, _FEET][:, _TOES], height[:, _TOES], clip.fps)
+    planted = foot_contacts(positions, clip.fps).amax(dim=1)  # (T,)
+    return {
+        "skate_cm_s": skate,
+        "low_share": low_share,
+        "penetration_cm": 100 * float(torch.quantile((-height).clamp_min(0).flatten(), 0.99)),
+        "float_cm": 100 * float(height.amin(dim=1).clamp_min(0).median()),
+        "jitter_m_s3": mean_jerk(positions, clip.fps),
+        "plant_share": float(planted.mean()),
+        "hinge_share": _hinge_share(local[:, _HINGES]),
+    }
+
+
+def foot_depth(clip: VrmClip) -> Tensor:
+    """Depth (T, 4) m of ankles and toes below where they are when the sole lies on the floor; 0 above it."""
+    feet = clip_to_positions(clip)[:, _FEET, 1]
+    return (_FEET_REST.to(feet) - feet).clamp_min(0)
+
+
+def _skate(toes: Tensor, height: Tensor, fps: float) -> tuple[float, float]:
+    """Mean horizontal speed in cm/s of toes (T, 2, 3) over steps low at both ends, and the share of such steps."""
+    if toes.shape[0] < 2:
+        return 0.0, 0.0
+    low = height < CONTACT_HEIGHT
+    low = low[1:] & low[:-1]  # (T - 1, 2)
+    speed = torch.linalg.vector_norm((toes[1:] - toes[:-1])[..., [0, 2]], dim=-1) * fps
+    count = float(low.sum())
+    return 100 * float((speed * low).sum()) / max(count, 1.0), count / low.numel()
+
+
+def mean_jerk(positions: Tensor, fps: float) -> float:
+    """Mean over frames and joints of the size of the third difference of positions (T, J, 3), m/s^3; 0 for T < 4."""
+    if positions.shape[0] < 4:
+        return 0.0
+    jerk = torch.diff(positions, n=3, dim=0) * fps**3
+    return float(torch.linalg.vector_norm(jerk, dim=-1).mean())
+
+
+def _hinge_share(local: Tensor) -> float:
+    """Flexion over all bending for elbows and knees, from local rotations (T, 4 hinges, 4) xyzw.
+
+    Half-angle sines stand for angles: they weigh alike, and what matters is the direction of the swing's axis.
+    """
+    along, flexion = _ALONG.to(local), _FLEXION.to(local)
+    q = torch.where(local[..., 3:] < 0, -local, local)
+    twist = torch.cat([(q[..., :3] * along).sum(-1, keepdim=True) * along, q[..., 3:]], dim=-1)
+    twist = twist / torch.linalg.vector_norm(twist, dim=-1, keepdim=True).clamp_min(1e-8)
+    swing = quat_multiply(q, twist * twist.new_tensor([-1.0, -1.0, -1.0, 1.0]))[..., :3]
+    bending = float(torch.linalg.vector_norm(swing, dim=-1).sum())
+    return float((swing * flexion).sum(-1).clamp_min(0).sum()) / bending if bending > 1e-3 else 1.0
+
+
+def joint_acceleration(clip: VrmClip) -> Tensor:
+    """Largest joint acceleration (T - 2,) m/s^2 on the canonical body; entry i is centred on frame i + 1."""
+    second = torch.diff(clip_to_positions(clip), n=2, dim=0) * clip.fps**2
+    size: Tensor = torch.linalg.vector_norm(second, dim=-1)  # (T - 2, J)
+    return size.amax(dim=-1)
+
+
+def seam_acceleration(clip: VrmClip, borders: Sequence[int]) -> float:
+    """Largest joint acceleration at window borders over the largest inside windows; about 1 or less means: no pop.
+
+    ``borders`` are the first frames of the windows after the first. An acceleration is at a border when its three
+    frames lie on both sides of it. 0 when nothing moves or no border lies inside the clip.
+    """
+    acceleration = joint_acceleration(clip)
+    centre = torch.arange(1, clip.num_frames - 1)
+    at_border = torch.zeros_like(centre, dtype=torch.bool)
+    for border in borders:
+        at_border |= (centre == border - 1) | (centre == border)
+    if not bool(at_border.any()) or bool(at_border.all()):
+        return 0.0
+    seam, inside = float(acceleration[at_border].max()), float(acceleration[~at_border].max())
+    return seam / max(inside, 1e-3)

@@ -1,0 +1,367 @@
+"""Training: one step as one CUDA graph, a clock that decides the learning rate, and saves that a later run continues.
+
+Everything of a step happens on the device: chance, windows, the network, the losses, AdamW and the moving average.
+The host only writes two numbers (learning rate, weight of the average) and replays the graph. On a CPU the same step
+runs eagerly.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from motion_service.diffusion.schedule import named_schedule
+from motion_service.errors import BadRequest, CheckpointMismatch, NonFiniteOutput
+from motion_service.features.vrm_native import VRM_FPS
+from motion_service.mdm.checkpoint import CheckpointConfig, load_checkpoint, write_checkpoint
+from motion_service.mdm.network import Denoiser
+from motion_service.training.losses import LossWeights, MotionLoss
+from motion_service.training.run_state import has_state, read_state, restore_rng, rng_tensors, write_state
+from motion_service.training.settings import TrainSettings
+from motion_service.training.windows import Windows, WindowSource
+
+TERMS: Final = (*(term.name for term in fields(LossWeights)), "grad_norm")
+"""What is reported beside the loss: its terms, and the norm of the gradient before it is clipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long a run may take, and where in the learning rate's cosine it stands. Minutes or steps, not both."""
+
+    minutes: float | None = None
+    """Of this run, start-up included."""
+    total_minutes: float | None = None
+    """Of the whole cosine, over several runs; None = of this run."""
+    elapsed_minutes: float = 0.0
+    """Spent by earlier runs."""
+    steps: int | None = None
+    """Of the whole cosine, earlier runs included."""
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.steps is None):
+            raise BadRequest("give either minutes or steps", field="minutes")
+        if min(self.minutes or 1, self.total_minutes or 1, self.steps or 1) <= 0 or self.elapsed_minutes < 0:
+            raise BadRequest("minutes and steps must be positive", field="minutes")
+
+    def progress(self, step: int, minutes: float) -> float:
+        """0..1, how much of the cosine is done after ``step`` steps in all and ``minutes`` of this run."""
+        if self.steps is not None:
+            return min(1.0, step / self.steps)
+        assert self.minutes is not None
+        whole = self.total_minutes or self.elapsed_minutes + self.minutes
+        return min(1.0, (self.elapsed_minutes + minutes) / whole)
+
+    def is_spent(self, step: int, minutes: float) -> bool:
+        if self.steps is not None:
+            return step >= self.steps
+        return self.minutes is not None and minutes >= self.minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is told now and then."""
+
+    step: int
+    minutes: float
+    """Of this run."""
+    steps_per_s: float
+    lr: float
+    loss: float
+    terms: dict[str, float]
+    share: float
+    """0..1 of this run's budget."""
+
+    def to_json(self) -> dict[str, Any]:
+        numbers = {"minutes": self.minutes, "steps_per_s": self.steps_per_s, "loss": self.loss, **self.terms}
+        return {"step": self.step, "lr": self.lr, **{name: round(value, 5) for name, value in numbers.items()}}
+
+
+class Trainer:
+    """The network, its moving average and its optimiser on one device, and the step that improves them."""
+
+    def __init__(self, settings: TrainSettings, source: WindowSource, device: torch.device) -> None:
+        self.settings, self.device = settings, device
+        self.source = source.to(device)
+        self.network = Denoiser(settings.network).to(device).train()
+        with torch.no_grad():
+            next(self.network.embed_text.parameters()).mul_(settings.optimiser.text_gain)
+        self.parameters: list[Tensor] = list(self.network.parameters())
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
+        self.lr = torch.zeros((), device=device)
+        self.keep = torch.zeros((), device=device)
+        """Share of the moving average that a step keeps."""
+        self.sums = torch.zeros(len(TERMS) + 1, device=device)
+        """The loss and its terms, summed since the last report."""
+        self.unreported = 0
+        self.step_count = 0
+        self.warm_steps = 0
+        """Steps since the optimiser was born."""
+        alpha_bar = named_schedule(settings.diffusion.schedule, settings.diffusion.steps).alpha_bar
+        self.signal = alpha_bar.sqrt().float().to(device)  # (S,)
+        self.noise = (1 - alpha_bar).sqrt().float().to(device)
+        self.loss = MotionLoss(source.mean, source.std, settings.loss).to(device)
+        self.optimiser = self._new_optimiser()
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._denoise: Callable[..., Tensor] = self.network
+
+    def _new_optimiser(self) -> torch.optim.AdamW:
+        # The rate is a tensor, so that a captured graph reads what the host writes between replays; the moments exist
+        # from the start, so that they can be saved and restored in place at any time.
+        optimiser = torch.optim.AdamW(
+            self.parameters,
+            lr=self.lr,
+            weight_decay=self.settings.optimiser.weight_decay,
+            fused=True,
+            capturable=self.device.type == "cuda",
+        )
+        for parameter in self.parameters:
+            zeros = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+            optimiser.state[parameter] = {"step": torch.zeros((), device=self.device), **zeros}
+        return optimiser
+
+    def advance(self, progress: float) -> None:
+        """One step; ``progress`` 0..1 is where the learning rate stands in its cosine."""
+        self.lr.fill_(self.learning_rate(progress))
+        self.keep.fill_(min(self.settings.optimiser.ema, (self.step_count + 1) / (self.step_count + 10)))
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._step()
+        self.step_count += 1
+        self.warm_steps += 1
+        self.unreported += 1
+
+    def learning_rate(self, progress: float) -> float:
+        """Linear warm-up times a cosine from 1 to the floor."""
+        options = self.settings.optimiser
+        cosine = options.lr_floor + (1 - options.lr_floor) * 0.5 * (1 + math.cos(math.pi * progress))
+        return options.lr * min(1.0, (self.warm_steps + 1) / max(1, options.warmup)) * cosine
+
+    def report(self) -> tuple[float, dict[str, float]]:
+        """Means of the loss and its terms since the last report. Waits for the device. Raises NonFiniteOutput."""
+        loss, *terms = (self.sums / max(1, self.unreported)).tolist()
+        self.sums.zero_()
+        self.unreported = 0
+        if not math.isfinite(loss):
+            raise NonFiniteOutput("the loss is not finite: go on from the last save with a lower learning rate")
+        return loss, dict(zip(TERMS, terms, strict=True))
+
+    # --- one step ---------------------------------------------------------------------------------------------------
+
+    def capture(self) -> None:
+        """Compile the network and hold the whole step in one CUDA graph. The steps taken to warm up leave no trace.
+
+        Windows and losses are many small kernels, which a graph launches for almost nothing; compiling them too takes
+        two minutes and a half for a few milliseconds a step.
+        """
+        tensors, counts = self.state()
+        saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        # No pattern matcher: it would put the fused attention back that _plain_attention avoids.
+        self._denoise = torch.compile(self.network, dynamic=False, options={"pattern_matcher": False})
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(4):
+                self._step()
+        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._step()
+        self._graph = graph
+        self.restore(saved, counts)
+
+    def _step(self) -> None:
+        settings, device = self.settings, self.device
+        batch = settings.optimiser.batch
+        chance = self.source.roll(batch)
+        t = torch.randint(settings.diffusion.steps, (batch,), device=device)
+        eps = torch.randn(batch, settings.windows.predict, settings.network.features, device=device)
+        drop = torch.rand(batch, device=device) < settings.diffusion.drop_text
+        windows = self.source.compose(chance)
+        if (own := round(settings.diffusion.own_prefix * batch)) > 0:
+            own_t = torch.randint(settings.diffusion.own_levels, (own,), device=device)
+            windows = windows._replace(prefix=self._own_prefix(windows, own_t, torch.randn_like(eps[:own])))
+        loss, terms = self._losses(windows, t, eps, drop)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, settings.optimiser.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            change = list(torch._foreach_sub(self.parameters, self.average))
+            torch._foreach_mul_(change, 1 - self.keep)
+            torch._foreach_add_(self.average, change)
+            self.sums.add_(torch.cat([loss.detach()[None], terms, norm[None]]))
+
+    def _noised(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """Sample q(x_t | x0), eq. 4 Ho et al. 2020, from tables that already lie on the device."""
+        return self.signal[t][:, None, None] * x0 + self.noise[t][:, None, None] * eps
+
+    @torch.no_grad()
+    def _own_prefix(self, windows: Windows, t: Tensor, eps: Tensor) -> Tensor:
+        """Prefixes (B, C, F) of which the first n = len(t) are what the network makes of them in one step.
+
+        A rollout continues its own output. Without this the network would only ever see recorded prefixes.
+        """
+        count, context = len(t), windows.prefix.shape[1]
+        frames = torch.cat([windows.prefix, windows.target], dim=1)[:count, : eps.shape[1]]
+        valid = torch.nn.functional.pad(windows.frame_mask[:count], (context, 0), value=True)[:, : eps.shape[1]]
+        unconditional = torch.ones(count, dtype=torch.bool, device=t.device)  # the caption is that of the target
+        made = self._predict(frames, t, eps, windows.tokens[:count], windows.earlier[:count], valid, unconditional)
+        return torch.cat([made[:, :context], windows.prefix[count:]])
+
+    def _losses(self, windows: Windows, t: Tensor, eps: Tensor, drop: Tensor) -> tuple[Tensor, Tensor]:
+        """The weighted loss (scalar) and its terms (7,)."""
+        made = self._predict(windows.target, t, eps, windows.tokens, windows.prefix, windows.frame_mask, drop)
+        total, terms = self.loss(made, windows.target, windows.prefix, windows.frame_mask)
+        return total, terms
+
+    def _predict(
+        self, x0: Tensor, t: Tensor, eps: Tensor, tokens: Tensor, prefix: Tensor, valid: Tensor, drop: Tensor
+    ) -> Tensor:
+        """Noise frames to level ``t`` and let the network find them again. (B, T, F) float32"""
+        text_mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        # Autocast keeps no copies of weights: a copy made in one part of a captured step must not serve another.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=False):
+            made = self._denoise(self._noised(x0, t, eps), t, tokens, text_mask, prefix, valid, drop)
+        return made.float()
+
+    # --- saving -----------------------------------------------------------------------------------------------------
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, int]]:
+        """The live tensors by name, and the counters."""
+        names = [name for name, _ in self.network.named_parameters()]
+        tensors: dict[str, Tensor] = {
+            f"master.{name}": value for name, value in zip(names, self.parameters, strict=True)
+        }
+        tensors |= {f"average.{name}": value for name, value in zip(names, self.average, strict=True)}
+        tensors |= {"feature_mean": self.source.mean, "feature_std": self.source.std}
+        tensors |= rng_tensors(self.device)
+        for name, parameter in zip(names, self.parameters, strict=True):
+            tensors |= {f"{key}.{name}": value for key, value in self.optimiser.state[parameter].items()}
+        return tensors, {"step": self.step_count, "warm_steps": self.warm_steps}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], counts: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`state`, in place. Raises CheckpointMismatch when the saved network is another one."""
+        own, _ = self.state()
+        for name, tensor in own.items():
+            if name not in tensors or tensors[name].shape != tensor.shape:
+                raise CheckpointMismatch(f"the saved run does not fit the configuration ({name}); start with --fresh")
+            if not name.startswith("rng."):
+                tensor.copy_(tensors[name])
+        restore_rng(tensors, self.device)
+        self.sums.zero_()
+        self.unreported = 0
+        self.step_count, self.warm_steps = int(counts["step"]), int(counts["warm_steps"])
+        self._use_statistics(self.source.mean.clone(), self.source.std.clone())
+
+    @torch.no_grad()
+    def start_from(self, directory: Path) -> None:
+        """Take the weights and statistics of a finished checkpoint; the optimiser starts fresh and warms up."""
+        checkpoint = load_checkpoint(directory)
+        if checkpoint.config.network != self.settings.network:
+            raise CheckpointMismatch(f"checkpoint {directory.name!r} has another network than the configuration")
+        self.network.load_state_dict(checkpoint.network.state_dict())
+        for average, parameter in zip(self.average, self.parameters, strict=True):
+            average.copy_(parameter)
+        self.step_count = int(checkpoint.config.about.get("training", {}).get("steps", 0))
+        self._use_statistics(checkpoint.feature_mean, checkpoint.feature_std)
+
+    def _use_statistics(self, mean: Tensor, std: Tensor) -> None:
+        for holder in (self.source, self.loss):
+            holder.mean.copy_(mean)
+            holder.std.copy_(std)
+
+    def release(self, directory: Path, facts: Mapping[str, Any], *, free: bool) -> None:
+        """Write the moving average as a checkpoint that the service loads. ``free``: no non-commercial clip in it."""
+        settings = self.settings
+        network = Denoiser(settings.network)
+        names = [name for name, _ in self.network.named_parameters()]
+        weights = {name: value.cpu() for name, value in zip(names, self.average, strict=True)}
+        network.load_state_dict(network.state_dict() | weights)
+        config = CheckpointConfig(
+            network=settings.network,
+            steps=settings.diffusion.steps,
+            schedule=settings.diffusion.schedule,
+            text_encoder=self.source.captions.encoder,
+            features="vrm",
+            fps=VRM_FPS,
+            guidance=settings.release.guidance,
+            licence=settings.release.free_licence if free else settings.release.licence,
+            about={"name": settings.release.name, "training": {"steps": self.step_count, **facts}},
+        )
+        mean, std, prefix = (each.cpu() for each in (self.source.mean, self.source.std, self.source.first_prefix))
+        write_checkpoint(directory, network, config, mean, std, prefix)
+
+
+def train(
+    trainer: Trainer,
+    budget: Budget,
+    run_dir: Path,
+    *,
+    started: float,
+    tell: Callable[[Progress], None],
+    every: int = 100,
+    save_minutes: float = 3.0,
+) -> float:
+    """Train until the budget is spent or Ctrl-C, saving now and then and at the end; return this run's minutes.
+
+    ``started`` is ``time.monotonic()`` at the start of the process, since a lease counts from there. ``tell`` hears of
+    the progress every ``every`` steps; between them the host runs ahead of the device.
+    """
+
+    def minutes() -> float:
+        return (time.monotonic() - started) / 60
+
+    def save() -> None:
+        tensors, counts = trainer.state()
+        write_state(run_dir, tensors, {**counts, "elapsed_minutes": budget.elapsed_minutes + minutes()})
+
+    mark, mark_step, saved = time.monotonic(), trainer.step_count, minutes()
+    try:
+        while not budget.is_spent(trainer.step_count, minutes()):
+            progress = budget.progress(trainer.step_count, minutes())
+            trainer.advance(progress)
+            if trainer.step_count % every == 0:
+                loss, terms = trainer.report()
+                speed = (trainer.step_count - mark_step) / max(time.monotonic() - mark, 1e-9)
+                mark, mark_step = time.monotonic(), trainer.step_count
+                share = progress if budget.minutes is None else min(1.0, minutes() / budget.minutes)
+                tell(
+                    Progress(trainer.step_count, minutes(), speed, trainer.learning_rate(progress), loss, terms, share)
+                )
+            if minutes() - saved > save_minutes:
+                save()
+                saved = minutes()
+    except KeyboardInterrupt:
+        pass  # an interrupted run is saved like a finished one, and goes on when started again
+    trainer.report()
+    save()
+    return minutes()
+
+
+def resume(trainer: Trainer, run_dir: Path) -> float | None:
+    """Go on from a saved run: minutes spent so far, or None when there is none."""
+    if not has_state(run_dir):
+        return None
+    tensors, facts = read_state(run_dir)
+    trainer.restore(tensors, facts)
+    return float(facts["elapsed_minutes"])
+
+
+def write_log(path: Path, progress: Progress) -> str:
+    """Append one JSON line to the log and return it."""
+    line = json.dumps(progress.to_json())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as log:
+        log.write(line + "\n")
+    return line
