@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding
-from motion_service.diffusion.rollout import rollout
+from motion_service.diffusion.rollout import continue_smoothly, rollout
 from motion_service.diffusion.samplers import Denoise, guided, sample_ddpm
 from motion_service.diffusion.schedule import Schedule, Step, evenly_spaced, named_schedule, respace
 from motion_service.engine.job import Job
@@ -25,6 +25,7 @@ from motion_service.errors import CheckpointMismatch
 from motion_service.features.vrm_native import CONTACTS, features_to_vrm
 from motion_service.mdm.checkpoint import Checkpoint
 from motion_service.mdm.network import TextMemory
+from motion_service.mdm.reader import Reading, TextReader
 from motion_service.source import SourceClip, SourceRequest
 from motion_service.text_encoder import TextEncoder
 
@@ -75,6 +76,7 @@ class DiffusionSource:
         self._config = checkpoint.config
         self._checkpoint_name = checkpoint.name
         self._encoder = encoder
+        self._reader = checkpoint.reader
         self._worker = worker
         self._device = torch.device(device)
         self._autocast = autocast
@@ -91,9 +93,11 @@ class DiffusionSource:
         marks = [time.perf_counter()]
         num_frames = max(1, round(request.seconds * self._config.fps))
         cues = plan_to_cues(request.plan, num_frames, self._config.fps)
-        embeddings = self._encode(cues)
-        marks.append(time.perf_counter())
         sampling, warnings = self._decide(request, job.check)
+        readings = self._read(cues, sampling.generator)
+        warnings += tuple(_misread(cue, self.name) for cue, reading in zip(cues, readings, strict=True) if reading.lost)
+        embeddings = [reading.embedding for reading in readings]
+        marks.append(time.perf_counter())
         normalised = torch.cat(list(self._windows(cues, embeddings, sampling)))  # (T, F)
         marks.append(time.perf_counter())
         clip = features_to_vrm(self._to_features(normalised))
@@ -109,6 +113,7 @@ class DiffusionSource:
             seed=request.seed,
             timings_ms={"queue": 1000 * job.waited_s, "text": text_ms, "sample": sample_ms, "decode": decode_ms},
             warnings=warnings,
+            facts={"understood": [reading.to_json() for reading in readings]} if self._reader else {},
         )
 
     def _decide(self, request: SourceRequest, check: Callable[[], None]) -> tuple[_Sampling, tuple[str, ...]]:
@@ -121,12 +126,13 @@ class DiffusionSource:
         warnings = () if steps == wanted else (f"steps: {wanted} asked, {self.name} has 1 to {own}: {steps} taken",)
         return _Sampling(schedule, guidance, torch.Generator().manual_seed(request.seed), check), warnings
 
-    def _encode(self, cues: Sequence[Cue]) -> list[TextEmbedding]:
-        embeddings = self._encoder.encode([cue.text for cue in cues])
-        for embedding in embeddings:
-            if embedding.encoder != self._config.text_encoder:
-                raise CheckpointMismatch(f"text was encoded by {embedding.encoder}, not {self._config.text_encoder}")
-        return embeddings
+    def _read(self, cues: Sequence[Cue], generator: torch.Generator) -> list[Reading]:
+        readings = read_texts([cue.text for cue in cues], self._encoder, self._reader, generator)
+        for reading in readings:
+            if reading.embedding.encoder != self._config.text_encoder:
+                got = reading.embedding.encoder
+                raise CheckpointMismatch(f"text was encoded by {got}, not {self._config.text_encoder}")
+        return readings
 
     @torch.inference_mode()
     def _text_memory(self, embedding: TextEmbedding) -> TextMemory:
@@ -161,7 +167,7 @@ class DiffusionSource:
 
         start = noise(prefix.new_empty(1, self._config.network.predict_frames, self._config.network.features))
         denoise = guided(self._denoise_with(memory, prefix.expand(2, -1, -1)), sampling.guidance)
-        return sample_ddpm(denoise, start, sampling.schedule, noise, on_step)
+        return continue_smoothly(prefix, sample_ddpm(denoise, start, sampling.schedule, noise, on_step))
 
     def _denoise_with(self, memory: TextMemory, prefix: Tensor) -> Denoise:
         """The network with everything but noise and time filled in; float32 outside, ``autocast`` inside."""
@@ -178,6 +184,20 @@ class DiffusionSource:
         features = normalised * self._std + self._mean
         features[:, CONTACTS] = features[:, CONTACTS].clamp(0, 1).round()
         return FeatureClip(features, "vrm", self._config.fps)
+
+
+def read_texts(
+    texts: Sequence[str], encoder: TextEncoder, reader: TextReader | None, generator: torch.Generator
+) -> list[Reading]:
+    """Encode texts and understand them; without a reader they stay as encoded."""
+    embeddings = encoder.encode(texts)
+    if reader is None:
+        return [Reading(embedding, None, None, 1.0) for embedding in embeddings]
+    return [reader.read(embedding, generator) for embedding in embeddings]
+
+
+def _misread(cue: Cue, name: str) -> str:
+    return f"prompt: {name} knows no action like {cue.text!r}, the motion may be anything"
 
 
 def plan_to_cues(plan: PromptPlan, num_frames: int, fps: float) -> list[Cue]:

@@ -64,7 +64,7 @@ _PATTERNS = (
         r"\bpivot\w*\b|\bswerv\w+\b|\b(?:hang|make|take)\w*\s+a\s+(?:left|right)\b|\b(?:bear|bend)\w*\s+(?:left|right)\b",
         r"\ba?round\s+to\s+(?:the|your|his|her|their)\s+(?:left|right)\b",
         r"\b(?:a?round|tak\w+)\s+(?:a|the)\s+(?:\w+\s+)?corner\b|\bin\s+an\s+arc\b|\bchang\w+\s+(?:\w+\s+)?direction\b",
-        "曲が|まが[るりっれろ]|回[るりっれろ転]|まわ[るりっれろ]|振り向|振りむ|ふりむ|振り返|ふりかえ|ターン",
+        "(?<!腰の)(?<!腰が)(?<!背中の)(?<!背中が)曲が|まが[るりっれろ]|回[るりっれろ転]|まわ[るりっれろ]|振り向|振りむ|ふりむ|振り返|ふりかえ|ターン",
         "右折|左折|旋回|方向転換|(?:方向|向き|進路)を(?:変え|かえ)|カーブ|[右左][をにへ]?向[くいきけこ]|向き直",
     ),
 )

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Final
 
 import torch
 from torch import Tensor
 
 SampleWindow = Callable[[int, Tensor], Tensor]
 """(index of the window, prefix (B, C, F)) -> its frames (B, P, F), clean."""
+
+BLEND_FRAMES: Final = 10
+"""How long a window's start is bent to its prefix."""
 
 
 def rollout(sample_window: SampleWindow, prefix: Tensor, num_windows: int | None = None) -> Iterator[Tensor]:
@@ -25,3 +29,19 @@ def rollout(sample_window: SampleWindow, prefix: Tensor, num_windows: int | None
         frames = sample_window(index, prefix)
         yield frames
         prefix = torch.cat([prefix, frames], dim=1)[:, frames.shape[1] :]
+
+
+def continue_smoothly(prefix: Tensor, frames: Tensor, blend: int = BLEND_FRAMES) -> Tensor:
+    """Frames (B, P, F), P >= 2, that leave ``prefix`` (B, C, F), C >= 2, without a jump in value or in speed.
+
+    A sampled window starts near its prefix, not on it: guidance can put the first frame centimetres away. The first
+    frame is moved to where the last two were heading, at their speed, and both offsets are let go over ``blend`` frames
+    by quintic Hermite polynomials (inertialisation: Bollo, "Inertialization", GDC 2018).
+    """
+    speed = prefix[:, -1] - prefix[:, -2]  # (B, F) a frame
+    offset = prefix[:, -1] + speed - frames[:, 0]
+    hurry = speed - (frames[:, 1] - frames[:, 0])
+    s = (torch.arange(frames.shape[1], device=frames.device) / blend).clamp(max=1.0)[None, :, None]
+    of_value = 1 - 10 * s**3 + 15 * s**4 - 6 * s**5
+    of_speed = blend * (s - 6 * s**3 + 8 * s**4 - 3 * s**5)
+    return frames + offset[:, None] * of_value + hurry[:, None] * of_speed

@@ -1,8 +1,8 @@
 """A directory of weights <-> a network ready to use: ``model.safetensors``, ``config.json`` and ``SHA256SUMS``.
 
 The tensors are the network's parameters (fp16) plus ``feature_mean`` (F,), ``feature_std`` (F,) and ``first_prefix``
-(C, F), which stands before the first window and is normalised. Only safetensors are read: nothing in a checkpoint can
-run code.
+(C, F), which stands before the first window and is normalised; where config.json has a ``reader``, its tensors too
+(``reader.*``, fp16). Only safetensors are read: nothing in a checkpoint can run code.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,11 +21,24 @@ from torch import Tensor
 
 from motion_service.errors import CheckpointMismatch, CheckpointMissing
 from motion_service.mdm.network import Denoiser, NetworkSpec
+from motion_service.mdm.reader import TextReader
 
 FORMAT: Final = 1
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
 SUMS: Final = "SHA256SUMS"
+_READER: Final = "reader."
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderSpec:
+    """Shape of a :class:`~motion_service.mdm.reader.TextReader`."""
+
+    keys: tuple[str, ...]
+    hidden: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"keys": list(self.keys), "hidden": self.hidden}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,8 @@ class CheckpointConfig:
     """Licence of the weights."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """Anything else, JSON values: name, data, training facts."""
+    reader: ReaderSpec | None = None
+    """Shape of its text reader, if it has one."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.fps > 0 or not self.guidance >= 0:
@@ -64,6 +79,7 @@ class CheckpointConfig:
             "fps": self.fps,
             "guidance": self.guidance,
             "licence": self.licence,
+            **({"reader": self.reader.to_json()} if self.reader else {}),
         }
 
     @classmethod
@@ -73,6 +89,7 @@ class CheckpointConfig:
         if (version := rest.pop("format")) != FORMAT:
             raise ValueError(f"format {version!r} is not known, only {FORMAT}")
         diffusion = rest.pop("diffusion")
+        reader = rest.pop("reader", None)
         return cls(
             network=NetworkSpec.from_json(rest.pop("network")),
             steps=int(diffusion["steps"]),
@@ -82,6 +99,7 @@ class CheckpointConfig:
             fps=float(rest.pop("fps")),
             guidance=float(rest.pop("guidance")),
             licence=str(rest.pop("licence")),
+            reader=ReaderSpec(tuple(map(str, reader["keys"])), int(reader["hidden"])) if reader else None,
             about=rest,
         )
 
@@ -100,6 +118,8 @@ class Checkpoint:
     """(F,)"""
     first_prefix: Tensor
     """(C, F) normalised frames of neutral standing."""
+    reader: TextReader | None = None
+    """What texts mean; None: they go to the network as they are encoded."""
 
 
 def load_checkpoint(directory: Path) -> Checkpoint:
@@ -116,10 +136,13 @@ def load_checkpoint(directory: Path) -> Checkpoint:
     except (ValueError, TypeError, AttributeError, SafetensorError) as error:
         raise CheckpointMismatch(f"checkpoint {directory.name!r}: {error}") from error
     network = Denoiser(config.network).eval().requires_grad_(False)
-    _match_keys(directory.name, _expected_shapes(network), tensors)
+    reader = _new_reader(config)
+    _match_keys(directory.name, _expected_shapes(network, reader), tensors)
     extras = {name: tensors.pop(name) for name in _extra_shapes(config.network)}
+    if reader:
+        reader.load_state_dict({name: tensors.pop(_READER + name) for name in reader.state_dict()})
     network.load_state_dict(tensors, strict=True)
-    return Checkpoint(directory.name, config, network, **extras)
+    return Checkpoint(directory.name, config, network, **extras, reader=reader)
 
 
 def write_checkpoint(
@@ -129,6 +152,7 @@ def write_checkpoint(
     feature_mean: Tensor,
     feature_std: Tensor,
     first_prefix: Tensor,
+    reader: TextReader | None = None,
 ) -> None:
     """Write the three files that :func:`load_checkpoint` reads: parameters in fp16, the rest in float32.
 
@@ -137,16 +161,20 @@ def write_checkpoint(
     """
     if network.spec != config.network:
         raise CheckpointMismatch("the network was not built from config.network")
+    config = replace(config, reader=ReaderSpec(reader.keys, reader.hidden) if reader else None)
     extras = {"feature_mean": feature_mean, "feature_std": feature_std, "first_prefix": first_prefix}
     tensors = {name: tensor.detach().half() for name, tensor in network.state_dict().items()}
+    if reader:
+        tensors |= {_READER + name: tensor.detach().half() for name, tensor in reader.state_dict().items()}
     tensors |= {name: tensor.detach().float() for name, tensor in extras.items()}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    _match_keys(directory.name, _expected_shapes(network), tensors)
+    _match_keys(directory.name, _expected_shapes(network, reader), tensors)
     broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if broken or bool((tensors["feature_std"] <= 0).any()):
         raise CheckpointMismatch(f"not finite: {', '.join(broken) or 'none'}; feature_std must be positive")
     directory.mkdir(parents=True, exist_ok=True)
     save_file(tensors, directory / WEIGHTS)
+    (directory / WEIGHTS).chmod(0o644)  # the library writes 0600, which another user of a container cannot read
     text = json.dumps(config.to_json(), indent=2, sort_keys=True, ensure_ascii=False)
     (directory / CONFIG).write_text(text + "\n", encoding="utf-8")
     sums = [f"{_sha256(directory / name)}  {name}\n" for name in (WEIGHTS, CONFIG)]
@@ -158,8 +186,17 @@ def _extra_shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
     return {"feature_mean": wide, "feature_std": wide, "first_prefix": (spec.context_frames, spec.features)}
 
 
-def _expected_shapes(network: Denoiser) -> dict[str, tuple[int, ...]]:
+def _new_reader(config: CheckpointConfig) -> TextReader | None:
+    if config.reader is None:
+        return None
+    width = config.network.text_width
+    return TextReader(config.reader.keys, width, config.reader.hidden).eval().requires_grad_(False)
+
+
+def _expected_shapes(network: Denoiser, reader: TextReader | None) -> dict[str, tuple[int, ...]]:
     parameters = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    reading = reader.state_dict() if reader else {}
+    parameters |= {_READER + name: tuple(tensor.shape) for name, tensor in reading.items()}
     return parameters | _extra_shapes(network.spec)
 
 

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from motion_service.clips import FeatureClip, TextEmbedding, VrmClip
-from motion_service.diffusion.rollout import rollout
+from motion_service.diffusion.rollout import continue_smoothly, rollout
 from motion_service.diffusion.samplers import guided, sample_ddpm
 from motion_service.diffusion.schedule import Schedule, named_schedule
 from motion_service.errors import BadRequest, CheckpointMismatch
 from motion_service.features.vrm_native import CONTACTS, features_to_vrm
 from motion_service.mdm.checkpoint import Checkpoint
-from motion_service.mdm_adapter import Cue, cues_to_windows, plan_to_cues
+from motion_service.mdm_adapter import Cue, cues_to_windows, plan_to_cues, read_texts
 from motion_service.prompt import prompt_to_plan
 from motion_service.text_encoder import TextEncoder
 
@@ -156,10 +156,11 @@ class BatchGenerator:
         """Clips of items whose windows keep the same numbers of frames."""
         generators = [torch.Generator().manual_seed(item.seed) for item in items]
         kept = [frames for _, frames in items[0].spans]
+        read = [self._read(item, generator) for item, generator in zip(items, generators, strict=True)]
 
         def sample_window(index: int, prefix: Tensor) -> Tensor:
-            texts = [item.spans[index][0] for item in items]
-            return self._sample_window(texts, prefix, generators)[:, : kept[index]]
+            embeddings = [by_text[item.spans[index][0]] for by_text, item in zip(read, items, strict=True)]
+            return self._sample_window(embeddings, prefix, generators)[:, : kept[index]]
 
         first = self._checkpoint.first_prefix.to(self._device).expand(len(items), -1, -1)  # (B, C, F)
         normalised = torch.cat(list(rollout(sample_window, first, len(kept))), dim=1).cpu()  # (B, T, F)
@@ -170,11 +171,19 @@ class BatchGenerator:
             clip = features_to_vrm(FeatureClip(rows, "vrm", self.fps))
             yield GeneratedClip(item.prompt, item.seed, clip, borders)
 
-    def _sample_window(self, texts: Sequence[str], prefix: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def _read(self, item: _Item, generator: torch.Generator) -> dict[str, TextEmbedding]:
+        """What the texts of one clip mean, in the order of its cues."""
+        texts = list(dict.fromkeys(text for text, _ in item.spans))
+        readings = read_texts(texts, self._encoder, self._checkpoint.reader, generator)
+        return {text: reading.embedding for text, reading in zip(texts, readings, strict=True)}
+
+    def _sample_window(
+        self, embeddings: Sequence[TextEmbedding], prefix: Tensor, generators: Sequence[torch.Generator]
+    ) -> Tensor:
         """One window (B, P, F) of each clip after ``prefix`` (B, C, F)."""
         spec = self._checkpoint.config.network
-        tokens, mask = self._tokens(texts)
-        drop = torch.arange(2 * len(texts), device=self._device) >= len(texts)
+        tokens, mask = self._tokens(embeddings)
+        drop = torch.arange(2 * len(embeddings), device=self._device) >= len(embeddings)
         memory = self._network.encode_text(tokens.repeat(2, 1, 1), mask.repeat(2, 1), drop)
         twice = prefix.repeat(2, 1, 1)
 
@@ -185,12 +194,11 @@ class BatchGenerator:
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             return self._network.denoise(x_t, t, memory, twice)
 
-        start = noise(prefix.new_empty(len(texts), spec.predict_frames, spec.features))
-        return sample_ddpm(guided(denoise, self.guidance), start, self._schedule, noise)
+        start = noise(prefix.new_empty(len(embeddings), spec.predict_frames, spec.features))
+        return continue_smoothly(prefix, sample_ddpm(guided(denoise, self.guidance), start, self._schedule, noise))
 
-    def _tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def _tokens(self, embeddings: Sequence[TextEmbedding]) -> tuple[Tensor, Tensor]:
         """Embeddings padded to one length: tokens (B, L, E), mask (B, L)."""
-        embeddings = self._encoder.encode(texts)
         pad = torch.nn.utils.rnn.pad_sequence
         tokens = pad([e.tokens for e in embeddings], batch_first=True)
         mask = pad([e.mask for e in embeddings], batch_first=True)

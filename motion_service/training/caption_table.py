@@ -102,6 +102,12 @@ def _captions(
     return english, japanese
 
 
+def read_texts(path: Path) -> list[str]:
+    """The captions of a file of :func:`write_captions`, in the order of the table's embeddings."""
+    with np.load(path, allow_pickle=False) as data:
+        return [str(text) for text in data["texts"]]
+
+
 class CaptionTable(nn.Module):
     """Embeddings on the device, and which of them belong to which key. Buffers only."""
 
@@ -134,6 +140,11 @@ class CaptionTable(nn.Module):
             )
             embeddings = torch.cat([sentences.float() * scales[:, None], flags.float()], dim=1)
             return cls(embeddings, [str(key) for key in data["keys"]], index, str(data["encoder"]))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Name of each row of ``index``."""
+        return tuple(self._rows)
 
     @property
     def width(self) -> int:

@@ -2,8 +2,9 @@ from itertools import islice
 
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
-from motion_service.diffusion.rollout import rollout
+from motion_service.diffusion.rollout import BLEND_FRAMES, continue_smoothly, rollout
 
 
 def counting(index: int, prefix: Tensor) -> Tensor:
@@ -46,3 +47,18 @@ def test_endless_rollout_is_lazy() -> None:
     assert asked == []
     assert len(list(islice(windows, 5))) == 5
     assert asked == [0, 1, 2, 3, 4]
+
+
+def test_a_window_leaves_its_prefix_without_a_jump_in_value_or_speed():
+    generator = torch.Generator().manual_seed(3)
+    prefix = torch.cumsum(torch.randn(2, 20, 5, generator=generator) * 0.1, dim=1)
+    frames = torch.cumsum(torch.randn(2, 40, 5, generator=generator) * 0.1, dim=1) + 3.0
+    joined = torch.cat([prefix, continue_smoothly(prefix, frames)], dim=1)
+    acceleration = joined[:, 2:] - 2 * joined[:, 1:-1] + joined[:, :-2]
+    assert float(acceleration[:, 18].abs().max()) < 1e-5  # the border itself: 20 frames, the first of the window
+    assert_close(joined[:, 20 + BLEND_FRAMES :], frames[:, BLEND_FRAMES:])
+
+
+def test_a_window_that_already_continues_is_left_alone():
+    line = torch.arange(60.0)[None, :, None] * torch.tensor([0.5, -1.0])
+    assert_close(continue_smoothly(line[:, :20], line[:, 20:]), line[:, 20:])

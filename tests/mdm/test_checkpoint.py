@@ -11,6 +11,7 @@ from torch import Tensor
 from motion_service.errors import CheckpointMismatch, CheckpointMissing
 from motion_service.mdm.checkpoint import CheckpointConfig, load_checkpoint, write_checkpoint
 from motion_service.mdm.network import Denoiser, NetworkSpec
+from motion_service.mdm.reader import TextReader
 
 SPEC = NetworkSpec(
     features=6, width=8, layers=1, heads=2, feedforward=8, text_width=4, context_frames=2, predict_frames=4
@@ -44,6 +45,20 @@ def seal(directory: Path) -> None:
     names = ("model.safetensors", "config.json")
     lines = [f"{hashlib.sha256((directory / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     (directory / "SHA256SUMS").write_text("".join(lines))
+
+
+def test_a_text_reader_travels_with_the_network(tmp_path: Path, network: Denoiser) -> None:
+    torch.manual_seed(2)
+    reader = TextReader(("walk|normal", "bow|happy"), width=4, hidden=3).requires_grad_(False)
+    reader.prototypes.copy_(torch.tensor([[0.5, 1.0, 0.0, -2.0], [1.0, 0.0, 0.25, 0.0]]))
+    statistics = torch.zeros(6), torch.ones(6), torch.zeros(2, 6)
+    write_checkpoint(tmp_path / "reading", network, CONFIG, *statistics, reader)
+    loaded = load_checkpoint(tmp_path / "reading")
+    assert loaded.reader is not None and loaded.reader.keys == reader.keys
+    assert loaded.config.about == CONFIG.about
+    tokens = torch.randn(5, 4)
+    torch.testing.assert_close(loaded.reader(tokens), reader(tokens), atol=5e-3, rtol=0)
+    torch.testing.assert_close(loaded.reader.prototypes, reader.prototypes, atol=0, rtol=0)
 
 
 def test_checkpoint_round_trip(directory: Path, network: Denoiser) -> None:

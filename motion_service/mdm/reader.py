@@ -1,0 +1,97 @@
+"""What a text most likely means in the words a model was trained on: sentence embedding -> a known caption's embedding.
+
+A sentence encoder puts an unseen wording near captions of several actions, and a denoiser fed with a point between two
+actions does neither. So a small classifier, trained on the captions alone, names the group of captions (action, style,
+hand) that a text belongs to, and the denoiser gets the most typical caption of that group. Where the text names no
+style, the style is drawn: the same words with another seed make another motion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from motion_service.clips import TextEmbedding
+
+UNDERSTOOD: Final = 0.25
+"""Below this probability of the best action a text counts as not understood, and goes to the denoiser as it is."""
+OPENNESS: Final = 0.25
+"""Exponent on the probabilities of styles when the text names none: 1 = as they are, 0 = every style alike."""
+PLAIN_STYLE: Final = "normal"
+WELCOME_STYLES: Final = frozenset(
+    [PLAIN_STYLE, "active", "happy", "proud", "feminine", "masculine", "musical", "youthful"]
+)
+"""What may be drawn when the text names no style: nobody wants to be bowed at angrily without having asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a text was understood."""
+
+    embedding: TextEmbedding
+    """What the denoiser gets."""
+    action: str | None
+    """None: not understood."""
+    style: str | None
+    confidence: float
+    """0..1, probability of the action; 1 where nobody read."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether the text was not understood."""
+        return self.confidence < UNDERSTOOD
+
+    def to_json(self) -> dict[str, str | float | None]:
+        return {"action": self.action, "style": self.style, "confidence": round(self.confidence, 3)}
+
+
+class TextReader(nn.Module):
+    """Classifier over caption groups, and the most typical caption of each. Keys are "action|style" or with "|side"."""
+
+    prototypes: Tensor
+
+    def __init__(self, keys: Sequence[str], width: int, hidden: int) -> None:
+        super().__init__()
+        self.keys = tuple(keys)
+        self.hidden = hidden
+        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, len(self.keys)))
+        self.register_buffer("prototypes", torch.zeros(len(self.keys), width))  # (K, E)
+        parts = [(key.split("|") + [""])[:3] for key in self.keys]
+        self._style = [style for _, style, _ in parts]
+        self._group = [(action, side) for action, _, side in parts]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (B, K) of tokens (B, E)."""
+        logits: Tensor = self.layers(tokens)
+        return logits
+
+    @torch.inference_mode()
+    def read(self, embedding: TextEmbedding, generator: torch.Generator) -> Reading:
+        """Understand one text of a single token. Takes one number from ``generator``, whatever the text."""
+        chance = float(torch.rand((), generator=generator))
+        shares = torch.softmax(self(embedding.tokens.float()), dim=-1)[0]  # (K,)
+        totals: dict[tuple[str, str], float] = {}
+        for group, share in zip(self._group, shares.tolist(), strict=True):
+            totals[group] = totals.get(group, 0.0) + share
+        best = max(totals, key=lambda group: totals[group])
+        confidence = sum(total for (action, _), total in totals.items() if action == best[0])
+        if confidence < UNDERSTOOD:
+            return Reading(embedding, None, None, confidence)
+        rows = [row for row, group in enumerate(self._group) if group == best]
+        row = self._draw(rows, shares[rows], chance)
+        prototype = TextEmbedding(self.prototypes[row][None].clone(), embedding.mask, embedding.encoder)
+        return Reading(prototype, best[0], self._style[row], confidence)
+
+    def _draw(self, rows: Sequence[int], shares: Tensor, chance: float) -> int:
+        """The row of the style that the text names, or of a drawn one when it names none."""
+        best = rows[int(shares.argmax())]
+        if self._style[best] != PLAIN_STYLE:
+            return best
+        welcome = torch.tensor([self._style[row] in WELCOME_STYLES for row in rows])
+        weights = shares**OPENNESS * welcome
+        place = torch.searchsorted(weights.cumsum(0) / weights.sum(), torch.tensor(chance, dtype=weights.dtype))
+        return rows[min(int(place), len(rows) - 1)]
