@@ -37,6 +37,7 @@ _TRAPS = _any(  # words that look like a direction and are none
     r"\bleft\s*(?:and|to|or|,)\s*right\b|\bright\s*(?:and|to|or|,)\s*left\b",
     r"\bback\s+(?:and\s+forth|to\s+back)\b|\bforwards?\s+and\s+back(?:wards?)?\b",
     r"\bgo\s+ahead\s*(?:and|,)|\blook(?:s|ed|ing)?\s+forward\s+to\b|\bstraight\s+(?:back|legs?|arms?|face)\b",
+    r"\b(?:without|not|never|no)\s+turn(?:ing|s)?(?:\s+(?:a?round|away|back))?\b",
     r"\bin\s+turn\b|\btak(?:e|es|ing)\s+turns\b|\bturn(?:s|ed|ing)?\s+(?:on|off|out|up|down|it|pages?)\b",
     r"\bsha(?:k|ck)\w*\s+hands\b|\bjoin\w*\s+hands\b|\bone\s+of\s+(?:\w+\s+)?(?:hands|arms)\b",
     r"左右|右左|右往左往|座右|前後|その後|この後|[ただの]後で|直後|最後|午後|今後|車両|両親|両者|両国|両立|まっすぐに?立",

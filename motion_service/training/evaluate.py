@@ -54,6 +54,7 @@ from motion_service.training.scores import (
     LongRun,
     Rates,
     TestPrompt,
+    clips_to_styles,
     diversity,
     frechet_distance,
     match_classes,
@@ -129,7 +130,9 @@ class Comparison:
     fid_real: float
     """FID between the held-out and other real clips of the same classes: what a perfect model would reach."""
     diversity: dict[str, float]
-    """{class: spread of generated clips over that of real ones}."""
+    """{class: spread of generated clips over that of real ones}, by :func:`clips_to_styles`."""
+    diversity_judged: dict[str, float]
+    """The same in the classifier's last layer. It is stretched where the classifier errs on the few held-out clips."""
 
     @property
     def ratio(self) -> dict[str, float]:
@@ -150,12 +153,16 @@ def compare(
     real_verdicts = classify(real.judge, [vrm_clip_to_features(clip) for clip in real_clips])
     other_verdicts = classify(real.judge, [vrm_clip_to_features(clip) for clip in other])
     features = _windows([verdicts[i] for i in chosen])
+    styles = clips_to_styles([*(clips[i] for i in chosen), *real_clips])
     return Comparison(
         generated=naturalness([clips[i] for i in chosen]),
         real=naturalness(real_clips),
         fid=frechet_distance(features, _windows(real_verdicts)),
         fid_real=frechet_distance(_windows(other_verdicts), _windows(real_verdicts)),
-        diversity=_diversity_ratios(labels, [verdicts[i] for i in chosen], matched, real_verdicts),
+        diversity=_diversity_ratios(labels, styles[: len(chosen)], matched, styles[len(chosen) :]),
+        diversity_judged=_diversity_ratios(
+            labels, [verdicts[i].features for i in chosen], matched, [verdict.features for verdict in real_verdicts]
+        ),
     )
 
 
@@ -165,13 +172,13 @@ def _windows(verdicts: Sequence[Verdict]) -> Tensor:
 
 
 def _diversity_ratios(
-    labels: Sequence[str], made: Sequence[Verdict], matched: Sequence[int], real: Sequence[Verdict]
+    labels: Sequence[str], made: Sequence[Tensor], matched: Sequence[int], real: Sequence[Tensor]
 ) -> dict[str, float]:
-    """Per class; a real clip that was drawn more than once counts once."""
+    """Per class, of features (W, D) a clip; a real clip that was drawn more than once counts once."""
     spread: dict[str, float] = {}
     for label in sorted(set(labels)):
-        own = [verdict.features for verdict, name in zip(made, labels, strict=True) if name == label]
-        others = {i: v.features for i, v, name in zip(matched, real, labels, strict=True) if name == label}
+        own = [features for features, name in zip(made, labels, strict=True) if name == label]
+        others = {i: features for i, features, name in zip(matched, real, labels, strict=True) if name == label}
         if len(own) > 1 and (real_spread := diversity(list(others.values()))) > 0:
             spread[label] = diversity(own) / real_spread
     return spread
@@ -266,7 +273,8 @@ def _print_report(
     ]
     rows.append(["FID", f"{natural.fid:.2f}", f"{natural.fid_real:.2f}", ""])
     _print_table("Naturalness", ["measure", "generated", "held-out real", "ratio"], rows)
-    _print_table("Diversity", ["class", "generated / real"], [[k, f"{v:.2f}"] for k, v in natural.diversity.items()])
+    spread = [[k, f"{v:.2f}", f"{natural.diversity_judged[k]:.2f}"] for k, v in natural.diversity.items()]
+    _print_table("Diversity, generated / real", ["class", "of poses", "classifier's last layer"], spread)
     names = ["class", "hips drift cm", "depth cm", "frozen s", "seam ratio"]
     values = [[r.label, *(f"{v:.2f}" for v in (r.drift_cm, r.penetration_cm, r.frozen_s, r.seam))] for r in runs]
     _print_table("Long clips", names, values)

@@ -27,6 +27,7 @@ def train_reader(
     captions: CaptionTable,
     in_context: Tensor,
     keys: Sequence[str],
+    more: tuple[Tensor, Tensor],
     network: Denoiser,
     *,
     steps: int = 2000,
@@ -35,11 +36,14 @@ def train_reader(
 ) -> TextReader:
     """A reader of the caption groups ``keys``; prototypes are typical as ``network`` sees them.
 
-    ``in_context`` (N V, E): V embeddings of each caption of the table, in order, put into some context.
+    ``in_context`` (N V, E): V embeddings of each caption of the table, in order, put into some context. ``more``:
+    further texts, embeddings (M, 1 + V, E) in the same way, and the index of their key (M,).
     """
     rows, labels = _labelled_rows(captions, keys)
     variants = torch.cat([captions.embeddings[:, None], in_context.unflatten(0, (len(captions.embeddings), -1))], dim=1)
-    members = [_train_member(variants, rows, labels, len(keys), s, steps, noise, on_step) for s in range(MEMBERS)]
+    texts = torch.cat([variants, more[0]]), torch.cat([rows, len(variants) + torch.arange(len(more[0]))])
+    groups = torch.cat([labels, more[1]])
+    members = [_train_member(*texts, groups, len(keys), seed, steps, noise, on_step) for seed in range(MEMBERS)]
     reader = TextReader(keys, captions.width, MEMBERS * HIDDEN)
     mean = {
         "layers.0.weight": torch.cat([member.inner.weight for member in members]),

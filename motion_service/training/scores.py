@@ -19,7 +19,7 @@ from torch import Tensor
 from motion_service.clips import VrmClip
 from motion_service.errors import BadRequest
 from motion_service.quality import clip_to_positions, foot_depth, measure_clip, seam_acceleration
-from motion_service.training.classifier import action_to_class
+from motion_service.training.classifier import action_to_class, vrm_clip_to_features
 from motion_service.training.kinematic_checks import check_direction, check_idle, check_side
 
 FROZEN_SPEED: Final = 0.02
@@ -160,6 +160,16 @@ def diversity(features: Sequence[Tensor]) -> float:
     means = torch.stack([rows.mean(dim=0) for rows in features])
     distance = torch.cdist(means, means)
     return float(distance.sum() / (len(means) * (len(means) - 1)))
+
+
+def clips_to_styles(clips: Sequence[VrmClip]) -> list[Tensor]:
+    """How the poses of each clip lie and vary: mean and deviation over time of its features, (1, 520).
+
+    Every feature is divided by its deviation over all frames of all ``clips``.
+    """
+    features = [vrm_clip_to_features(clip) for clip in clips]
+    scale = torch.cat(features).std(dim=0).clamp_min(1e-3)
+    return [torch.cat([(rows / scale).mean(0), (rows / scale).std(0)])[None] for rows in features]
 
 
 @dataclass(frozen=True, slots=True)

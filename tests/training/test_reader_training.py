@@ -8,6 +8,7 @@ import torch
 from motion_service.mdm.network import Denoiser, NetworkSpec
 from motion_service.training.caption_table import CaptionTable
 from motion_service.training.contexts import with_context
+from motion_service.training.phrases import phrases_by_key
 from motion_service.training.reader import common_keys, train_reader
 
 
@@ -25,8 +26,9 @@ def captions() -> CaptionTable:
 def test_the_reader_learns_its_groups(captions):
     network = Denoiser(NetworkSpec(features=4, width=8, layers=1, heads=1, feedforward=8, text_width=18)).eval()
     steps = []
+    more = captions.embeddings[:2, None].repeat(1, 2, 1), torch.zeros(2, dtype=torch.long)
     reader = train_reader(
-        captions, captions.embeddings.clone(), captions.keys, network, steps=60, on_step=lambda: steps.append(1)
+        captions, captions.embeddings.clone(), captions.keys, more, network, steps=60, on_step=lambda: steps.append(1)
     )
     assert len(steps) == 3 * 60
     with torch.no_grad():
@@ -49,3 +51,13 @@ def test_a_context_adds_words_and_keeps_the_action(caption):
     assert len(made) > 5
     core = caption.removeprefix("a person ").removeprefix("先生が")
     assert all(core in text for text in made)
+
+
+def test_phrases_belong_to_the_plain_style_of_their_side():
+    keys = ["raise-left|normal", "raise-left|happy", "raise-right|normal", "bow|normal|right", "jump|normal"]
+    table = phrases_by_key(keys)
+    assert set(table) == {"raise-left|normal", "raise-right|normal", "bow|normal|right", "jump|normal"}
+    assert len(table["raise-left|normal"]) == len(table["raise-right|normal"]) > 15
+    assert not any("right" in text or "右" in text for text in table["raise-left|normal"])
+    assert table["bow|normal|right"] and not table["jump|normal"]
+    assert not any("{" in text for texts in table.values() for text in texts)
