@@ -85,7 +85,7 @@ class Config(BaseSettings):
     @classmethod
     def _check_mount_path(cls, path: str) -> str:
         trimmed = path.rstrip("/")
-        if not _MOUNT_PATH.fullmatch(trimmed) or ".." in trimmed.split("/"):
+        if not trimmed or not _MOUNT_PATH.fullmatch(trimmed) or ".." in trimmed.split("/"):
             raise ValueError('DATA_MOUNT_PATH must be a plain URL path such as "/data"')
         return trimmed
 

@@ -29,6 +29,8 @@ from motion_service.mdm.reader import Reading, TextReader
 from motion_service.source import SourceClip, SourceRequest
 from motion_service.text_encoder import TextEncoder
 
+HIGH_GUIDANCE: Final = 20.0
+"""Up to here motion of ``mini`` stays sound; at 100 it falls apart."""
 SHORTEST_ACTION_S: Final = 1.0
 """What an action of unknown length weighs, in seconds, when those of known length already fill the clip."""
 
@@ -39,6 +41,8 @@ class Cue:
 
     text: str
     num_frames: int
+    action: str | None = None
+    """What the prompt reader took it for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +127,15 @@ class DiffusionSource:
         steps = min(max(wanted, 1), own)
         schedule = self._schedule if steps == own else respace(self._schedule, evenly_spaced(own, steps))
         guidance = self._config.guidance if request.guidance is None else request.guidance
-        warnings = () if steps == wanted else (f"steps: {wanted} asked, {self.name} has 1 to {own}: {steps} taken",)
+        warnings: tuple[str, ...] = ()
+        if steps != wanted:
+            warnings += (f"steps: {wanted} asked, {self.name} has 1 to {own}: {steps} taken",)
+        if guidance > HIGH_GUIDANCE:
+            warnings += (f"guidance: above {HIGH_GUIDANCE:g} bodies distort; {self._config.guidance:g} is usual",)
         return _Sampling(schedule, guidance, torch.Generator().manual_seed(request.seed), check), warnings
 
     def _read(self, cues: Sequence[Cue], generator: torch.Generator) -> list[Reading]:
-        readings = read_texts([cue.text for cue in cues], self._encoder, self._reader, generator)
+        readings = read_cues(cues, self._encoder, self._reader, generator)
         for reading in readings:
             if reading.embedding.encoder != self._config.text_encoder:
                 got = reading.embedding.encoder
@@ -186,14 +194,14 @@ class DiffusionSource:
         return FeatureClip(features, "vrm", self._config.fps)
 
 
-def read_texts(
-    texts: Sequence[str], encoder: TextEncoder, reader: TextReader | None, generator: torch.Generator
+def read_cues(
+    cues: Sequence[Cue], encoder: TextEncoder, reader: TextReader | None, generator: torch.Generator
 ) -> list[Reading]:
-    """Encode texts and understand them; without a reader they stay as encoded."""
-    embeddings = encoder.encode(texts)
+    """Encode the texts of cues and understand them; without a reader they stay as encoded."""
+    embeddings = encoder.encode([cue.text for cue in cues])
     if reader is None:
         return [Reading(embedding, None, None, 1.0) for embedding in embeddings]
-    return [reader.read(embedding, generator) for embedding in embeddings]
+    return [reader.read(embedding, generator, cue.action) for cue, embedding in zip(cues, embeddings, strict=True)]
 
 
 def _misread(cue: Cue, name: str) -> str:
@@ -205,13 +213,14 @@ def plan_to_cues(plan: PromptPlan, num_frames: int, fps: float) -> list[Cue]:
 
     Lengths asked for in words are kept, the others share what is left; when that does not add up, all are scaled.
     """
-    texts = [segment.text for segment in plan.segments] or [plan.prompt]
+    texts = [(segment.text, segment.action) for segment in plan.segments] or [(plan.prompt, plan.action)]
     asked = [segment.seconds for segment in plan.segments] or [None]
     left = num_frames / fps - sum(seconds or 0.0 for seconds in asked)
     fill = max(left / max(sum(not seconds for seconds in asked), 1), SHORTEST_ACTION_S)
     lengths = [seconds or fill for seconds in asked]
     ends = [round(num_frames * sum(lengths[: i + 1]) / sum(lengths)) for i in range(len(lengths))]
-    return [Cue(text, end - start) for text, start, end in zip(texts, [0, *ends], ends, strict=False)]
+    starts = [0, *ends]
+    return [Cue(text, end - start, act) for (text, act), start, end in zip(texts, starts, ends, strict=False)]
 
 
 def cues_to_windows(cues: Sequence[Cue], window_frames: int) -> list[tuple[int, int]]:

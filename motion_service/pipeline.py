@@ -32,7 +32,7 @@ from motion_service.export.vrm_json import clip_to_fragments, encode_response
 from motion_service.geometry.kinematics import resample_linear, resample_quat
 from motion_service.prompt import prompt_to_plan
 from motion_service.quality import measure_clip
-from motion_service.schemas import MAX_SECONDS, MAX_SEED, MIN_SECONDS, GenerateRequest, MotionOptions
+from motion_service.schemas import MAX_DRAWN_SEED, MAX_SECONDS, MAX_SEED, MIN_SECONDS, GenerateRequest, MotionOptions
 from motion_service.source import MotionSource, SourceClip, SourceRequest
 from motion_service.store import ArtifactStore
 from motion_service.telemetry import log_event
@@ -111,7 +111,7 @@ class Pipeline:
         seconds = min(max(asked, MIN_SECONDS), MAX_SECONDS)
         if seconds != asked:
             warnings.append(f"the prompt asks for {asked:g} s; clips last {MIN_SECONDS:g} to {MAX_SECONDS:g} s")
-        seed = secrets.randbelow(MAX_SEED + 1) if options.seed is None else options.seed
+        seed = secrets.randbelow(MAX_DRAWN_SEED + 1) if options.seed is None else options.seed
         return SourceRequest(plan, seconds, seed, options.steps, options.guidance)
 
     # --- the choice of a source, and the fallback -------------------------------------------------------------------

@@ -24,6 +24,7 @@ MAX_PROMPT: Final = 2000  # characters
 MIN_SECONDS: Final = 0.1
 MAX_SECONDS: Final = 120.0
 MAX_SEED: Final = 2**63 - 1
+MAX_DRAWN_SEED: Final = 2**53 - 1  # what we draw ourselves: a browser keeps it exact
 
 NOT_YET: Final[Mapping[str, Any]] = {
     "target": "vrm1",

@@ -21,6 +21,8 @@ UNDERSTOOD: Final = 0.25
 """Below this probability of the best action a text counts as not understood, and goes to the denoiser as it is."""
 OPENNESS: Final = 0.25
 """Exponent on the probabilities of styles when the text names none: 1 = as they are, 0 = every style alike."""
+HINT: Final = 2.0
+"""How much an action named by the words themselves counts, in doublings of its odds."""
 PLAIN_STYLE: Final = "normal"
 WELCOME_STYLES: Final = frozenset(
     [PLAIN_STYLE, "active", "happy", "proud", "feminine", "masculine", "musical", "youthful"]
@@ -70,13 +72,18 @@ class TextReader(nn.Module):
         return logits
 
     @torch.inference_mode()
-    def read(self, embedding: TextEmbedding, generator: torch.Generator) -> Reading:
-        """Understand one text of a single token. Takes one number from ``generator``, whatever the text."""
+    def read(self, embedding: TextEmbedding, generator: torch.Generator, hint: str | None = None) -> Reading:
+        """Understand one text of a single token. Takes one number from ``generator``, whatever the text.
+
+        ``hint`` is an action that the words name in so many letters; it counts as much as HINT doublings of its odds.
+        """
         chance = float(torch.rand((), generator=generator))
         shares = torch.softmax(self(embedding.tokens.float()), dim=-1)[0]  # (K,)
         totals: dict[tuple[str, str], float] = {}
         for group, share in zip(self._group, shares.tolist(), strict=True):
-            totals[group] = totals.get(group, 0.0) + share
+            totals[group] = totals.get(group, 0.0) + share * (2.0**HINT if group[0] == hint else 1.0)
+        whole = sum(totals.values())
+        totals = {group: total / whole for group, total in totals.items()}
         best = max(totals, key=lambda group: totals[group])
         confidence = sum(total for (action, _), total in totals.items() if action == best[0])
         if confidence < UNDERSTOOD:

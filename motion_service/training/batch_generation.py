@@ -26,7 +26,7 @@ from motion_service.diffusion.schedule import Schedule, named_schedule
 from motion_service.errors import BadRequest, CheckpointMismatch
 from motion_service.features.vrm_native import CONTACTS, features_to_vrm
 from motion_service.mdm.checkpoint import Checkpoint
-from motion_service.mdm_adapter import Cue, cues_to_windows, plan_to_cues, read_texts
+from motion_service.mdm_adapter import Cue, cues_to_windows, plan_to_cues, read_cues
 from motion_service.prompt import prompt_to_plan
 from motion_service.text_encoder import TextEncoder
 
@@ -50,8 +50,9 @@ class _Item:
     """Its index in the answer."""
     prompt: str
     seed: int
-    spans: tuple[tuple[str, int], ...]
-    """(text, frames to keep) of each window."""
+    cues: Sequence[Cue]
+    spans: Sequence[tuple[int, int]]
+    """(index of the cue, frames to keep) of each window."""
 
 
 class PreparedTexts:
@@ -138,18 +139,15 @@ class BatchGenerator:
         num_frames = max(1, round(seconds * self.fps))
         groups: dict[tuple[int, ...], list[_Item]] = defaultdict(list)
         for place, (prompt, seed) in enumerate(wishes):
-            spans = self._spans(plan_to_cues(prompt_to_plan(prompt), num_frames, self.fps))
-            groups[tuple(frames for _, frames in spans)].append(_Item(place, prompt, seed, spans))
+            cues = plan_to_cues(prompt_to_plan(prompt), num_frames, self.fps)
+            spans = cues_to_windows(cues, self._checkpoint.config.network.predict_frames)
+            groups[tuple(frames for _, frames in spans)].append(_Item(place, prompt, seed, cues, spans))
         made: dict[int, GeneratedClip] = {}
         for items in groups.values():
             for first in range(0, len(items), self._batch):
                 some = items[first : first + self._batch]
                 made.update(zip((item.place for item in some), self._generate(some), strict=True))
         return [made[place] for place in range(len(wishes))]
-
-    def _spans(self, cues: Sequence[Cue]) -> tuple[tuple[str, int], ...]:
-        windows = cues_to_windows(cues, self._checkpoint.config.network.predict_frames)
-        return tuple((cues[cue].text, frames) for cue, frames in windows)
 
     @torch.inference_mode()
     def _generate(self, items: Sequence[_Item]) -> Iterator[GeneratedClip]:
@@ -159,7 +157,7 @@ class BatchGenerator:
         read = [self._read(item, generator) for item, generator in zip(items, generators, strict=True)]
 
         def sample_window(index: int, prefix: Tensor) -> Tensor:
-            embeddings = [by_text[item.spans[index][0]] for by_text, item in zip(read, items, strict=True)]
+            embeddings = [of_cue[item.spans[index][0]] for of_cue, item in zip(read, items, strict=True)]
             return self._sample_window(embeddings, prefix, generators)[:, : kept[index]]
 
         first = self._checkpoint.first_prefix.to(self._device).expand(len(items), -1, -1)  # (B, C, F)
@@ -171,11 +169,10 @@ class BatchGenerator:
             clip = features_to_vrm(FeatureClip(rows, "vrm", self.fps))
             yield GeneratedClip(item.prompt, item.seed, clip, borders)
 
-    def _read(self, item: _Item, generator: torch.Generator) -> dict[str, TextEmbedding]:
-        """What the texts of one clip mean, in the order of its cues."""
-        texts = list(dict.fromkeys(text for text, _ in item.spans))
-        readings = read_texts(texts, self._encoder, self._checkpoint.reader, generator)
-        return {text: reading.embedding for text, reading in zip(texts, readings, strict=True)}
+    def _read(self, item: _Item, generator: torch.Generator) -> list[TextEmbedding]:
+        """What each cue of one clip means."""
+        readings = read_cues(item.cues, self._encoder, self._checkpoint.reader, generator)
+        return [reading.embedding for reading in readings]
 
     def _sample_window(
         self, embeddings: Sequence[TextEmbedding], prefix: Tensor, generators: Sequence[torch.Generator]

@@ -78,3 +78,10 @@ def test_reading_takes_one_number_from_the_generator(reader):
         fresh = torch.Generator().manual_seed(5)
         torch.rand((), generator=fresh)
         assert torch.equal(after, torch.rand((), generator=fresh))
+
+
+def test_a_hint_from_the_words_tips_the_balance(reader):
+    near = text(0.30, 0.0, 0.0, 0.34, 0, 0)
+    assert reader.read(near, torch.Generator()).action == "bow"
+    assert reader.read(near, torch.Generator(), hint="wave").action == "wave"
+    assert reader.read(text(0, 0, 0, 1.0, 0, 0), torch.Generator(), hint="wave").action == "bow"  # it does not overrule
