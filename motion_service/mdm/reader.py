@@ -24,10 +24,9 @@ OPENNESS: Final = 0.25
 HINT: Final = 2.0
 """How much an action named by the words themselves counts, in doublings of its odds."""
 PLAIN_STYLE: Final = "normal"
-WELCOME_STYLES: Final = frozenset(
-    [PLAIN_STYLE, "active", "happy", "proud", "feminine", "masculine", "musical", "youthful"]
-)
-"""What may be drawn when the text names no style: nobody wants to be bowed at angrily without having asked."""
+WELCOME_STYLES: Final = frozenset([PLAIN_STYLE, "active", "feminine", "masculine", "youthful"])
+"""What may be drawn when the text names no style: nobody wants to be bowed at angrily, or run at with arms spread like
+a happy child, without having asked."""
 
 
 @dataclass(frozen=True, slots=True)

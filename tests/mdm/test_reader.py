@@ -6,7 +6,7 @@ import torch
 from motion_service.clips import TextEmbedding
 from motion_service.mdm.reader import UNDERSTOOD, WELCOME_STYLES, TextReader
 
-KEYS = ("wave|normal", "wave|happy", "wave|angry", "bow|normal", "guide|normal|left", "guide|normal|right")
+KEYS = ("wave|normal", "wave|active", "wave|angry", "bow|normal", "guide|normal|left", "guide|normal|right")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_named_style_is_kept_whatever_the_seed(reader):
 
 
 def test_an_unnamed_style_is_drawn_from_the_welcome_ones(reader):
-    assert seeds(reader, text(1.0, 0.7, 0.8, 0, 0, 0)) == {"normal", "happy"}
+    assert seeds(reader, text(1.0, 0.7, 0.8, 0, 0, 0)) == {"normal", "active"}
     assert "angry" not in WELCOME_STYLES
 
 
