@@ -18,7 +18,7 @@ SampleWindow = Callable[[int, Tensor], Tensor]
 BLEND_FRAMES: Final = 8
 """How long a window's start is bent to the place its prefix was heading for; its speed, half as long.
 
-Longer makes feet slide: at 10 and 10 frames 40 % more than without, at 8 and 4 nothing (docs/training-log.md).
+Longer makes feet slide: at 10 and 10 frames about 30 % more than at 8 and 4 (docs/training-log.md).
 """
 
 

@@ -15,7 +15,7 @@ def quats() -> torch.Tensor:
     return torch.where(q[:, 3:] < 0, -q, q)
 
 
-def same_rotation(a: torch.Tensor, b: torch.Tensor, degrees: float = 1e-3) -> None:
+def assert_same_rotation(a: torch.Tensor, b: torch.Tensor, degrees: float = 1e-3) -> None:
     assert math.degrees(float(rot.quat_angle(a, b).max())) < degrees
 
 
@@ -47,7 +47,7 @@ def test_product_is_composition(quats):
 
 
 def test_conjugate_is_the_inverse(quats):
-    same_rotation(rot.quat_multiply(quats, rot.quat_conjugate(quats)), rot.quat_identity(1).double())
+    assert_same_rotation(rot.quat_multiply(quats, rot.quat_conjugate(quats)), rot.quat_identity(1).double())
 
 
 def test_between_takes_one_to_the_other_even_when_opposite():
@@ -65,13 +65,13 @@ def test_unroll_keeps_neighbours_in_one_hemisphere(quats):
     smooth = rot.quat_unroll(quats)
     assert bool(((smooth[1:] * smooth[:-1]).sum(-1) >= 0).all())
     assert float(smooth[0, 3]) >= 0
-    same_rotation(smooth, quats)
+    assert_same_rotation(smooth, quats)
 
 
 def test_slerp_ends_and_middle(quats):
     a, b = quats[:250], quats[250:]
-    same_rotation(rot.quat_slerp(a, b, torch.zeros(250).double()), a)
-    same_rotation(rot.quat_slerp(a, b, torch.ones(250).double()), b)
+    assert_same_rotation(rot.quat_slerp(a, b, torch.zeros(250).double()), a)
+    assert_same_rotation(rot.quat_slerp(a, b, torch.ones(250).double()), b)
     middle = rot.quat_slerp(a, b, torch.full((250,), 0.5).double())
     assert_close(rot.quat_angle(a, middle), rot.quat_angle(middle, b))
 
