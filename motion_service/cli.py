@@ -65,7 +65,7 @@ def serve() -> None:
 def show_prompt(prompt: Annotated[str, typer.Argument(help="A prompt in English or Japanese.")]) -> None:
     """Show what is understood of a prompt, as JSON."""
     try:
-        from motion_service.pipeline import plan_to_wire
+        from motion_service.answer import plan_to_wire
         from motion_service.prompt import prompt_to_plan
     except ImportError as error:
         raise _missing_extra(error) from None

@@ -54,6 +54,50 @@ class Config(BaseSettings):
     """Where downloaded checkpoints lie. ``MOTION_MODEL_DIR`` is the same thing; ``CHECKPOINT_DIR`` wins when both are
     set. In a container: ``/checkpoint_dir``. The shipped ``mini`` is never looked for here, as a mount may hide it."""
 
+    data_dir: Path = Field(Path("data/motion"), validation_alias="MOTION_DATA_DIR")
+    """Where data that models need lies: ``dataset/HumanML3D/{Mean,Std}.npy``, ``body_models/smpl``. In a container:
+    ``/data/motion``."""
+
+    mdm_checkpoint: Path = Field(
+        Path("mdm/humanml_trans_dec_512_bert-50steps"), validation_alias="MOTION_MDM_DEFAULT_CKPT"
+    )
+    """Checkpoint of ``mdm``: a directory, a ``.pt`` or our ``.safetensors``; relative ones under ``CHECKPOINT_DIR``."""
+
+    mdm_encoder_checkpoint: Path = Field(
+        Path("mdm/humanml-encoder-512-50steps"), validation_alias="MOTION_MDM_ENCODER_CKPT"
+    )
+    """Checkpoint of ``mdm-encoder``, likewise."""
+
+    dip_checkpoint: Path = Field(Path("dip/target_10steps_context20_predict40"), validation_alias="MOTION_MDM_DIP_CKPT")
+    """Checkpoint of ``dip``, likewise."""
+
+    text_dir: Path = Field(Path("text"), validation_alias="MOTION_TEXT_DIR")
+    """Where the text encoders of the official models lie, ``clip`` and ``distilbert``; under ``CHECKPOINT_DIR``."""
+
+    mdm_fps: float = Field(20.0, validation_alias="MOTION_MDM_DEFAULT_FPS", ge=1, le=120)
+    """Frames a second of answers on /v1/motion/generate when the request does not say; the models make 20."""
+
+    dip_fps: float = Field(20.0, validation_alias="MOTION_MDM_DIP_FPS", ge=1, le=120)
+    """The same on /v1/motion/generate/dip."""
+
+    mdm_engine: Literal["own", "upstream"] = Field("own", validation_alias="MOTION_MDM_ENGINE")
+    """own = this engine; upstream = the official program's own code from ``MOTION_MDM_REPO_DIR``, in this process."""
+
+    mdm_repo_dir: Path | None = Field(None, validation_alias="MOTION_MDM_REPO_DIR")
+    """A checkout of the official repository; only for ``MOTION_MDM_ENGINE=upstream`` and ``motion verify``."""
+
+    postprocess: Literal["fast", "smplify"] = Field("fast", validation_alias="MOTION_MDM_POSTPROCESS")
+    """Default of the request option ``postprocess``; ``MOTION_DEFAULT_POSTPROCESS`` wins when both are set."""
+
+    smpl_dir: Path | None = Field(None, validation_alias="SMPL_MODEL_DIR")
+    """Where the SMPL model files lie. Default: ``body_models/smpl`` under ``MOTION_DATA_DIR``."""
+
+    default_avatar: Path | None = Field(None, validation_alias="MOTION_DEFAULT_AVATAR")
+    """A ``.vrm`` file: answers are for this avatar unless the request names another."""
+
+    avatar_dir: Path | None = Field(None, validation_alias="MOTION_AVATAR_DIR")
+    """Where facts of uploaded avatars are kept. Default: ``avatars`` under ``DATA_ROOT``."""
+
     motion_length: float = Field(5.0, validation_alias="MOTION_MDM_DEFAULT_MOTION_LENGTH", ge=0.1, le=120)
     """Length of a clip in seconds when neither the request nor the words of the prompt ask for one."""
 
@@ -116,9 +160,9 @@ def unknown_variables() -> list[str]:
 
 
 def default_options_from_environment() -> dict[str, str]:
-    """``{option: text}`` for every ``MOTION_DEFAULT_<OPTION>`` that is set and not empty."""
+    """``{option: text}`` for every ``MOTION_DEFAULT_<OPTION>`` that is set and not empty; the avatar is a file."""
     return {
         name.removeprefix(DEFAULT_PREFIX).lower(): text
         for name, text in sorted(os.environ.items())
-        if name.startswith(DEFAULT_PREFIX) and text
+        if name.startswith(DEFAULT_PREFIX) and name != "MOTION_DEFAULT_AVATAR" and text
     }

@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from motion_service.answer import Answer
 from motion_service.errors import BadRequest, Busy, MotionError, NotFound
-from motion_service.pipeline import Answer, Pipeline, Route
+from motion_service.pipeline import Pipeline, Route
 from motion_service.schemas import GenerateRequest
 from motion_service.telemetry import job_id as job_id_context
 from motion_service.telemetry import log_event

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -24,18 +23,18 @@ from motion_service.api.http import create_app
 from motion_service.api.security import check_exposure
 from motion_service.config import Config, default_options_from_environment, unknown_variables
 from motion_service.engine.worker import Worker
-from motion_service.errors import ModelUnavailable, MotionError
+from motion_service.errors import BadRequest, ModelUnavailable, MotionError
 from motion_service.jobs import Jobs
-from motion_service.mdm.checkpoint import load_checkpoint
-from motion_service.mdm_adapter import DiffusionSource
-from motion_service.pipeline import DEFAULT_SECONDS, Pipeline
+from motion_service.loading import load_sources
+from motion_service.pipeline import DEFAULT_SECONDS, Pipeline, Route
 from motion_service.placeholder import PlaceholderSource
 from motion_service.prompt import prompt_to_plan
-from motion_service.schemas import text_to_options
+from motion_service.schemas import MotionOptions, text_to_options
 from motion_service.source import MotionSource, SourceRequest
 from motion_service.store import ArtifactStore
 from motion_service.telemetry import configure_logging, log_event
-from motion_service.text_encoder import UseEncoder
+from motion_service.vrm.avatar import read_avatar
+from motion_service.vrm.shelf import AvatarShelf
 
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: do not restart, somebody has to change the settings
 WARM_UP_PROMPT: Final = "a person waves with the right hand"
@@ -66,42 +65,38 @@ class Service:
         await self.worker.stop()
 
 
-def mini_directory() -> Path:
-    """Where the shipped weights lie: in the installed package, else in the checkout around it."""
-    package = Path(__file__).resolve().parent
-    packed = package / "weights" / "mini"
-    return packed if packed.is_dir() else package.parent / "models" / "motion" / "mini"
-
-
-def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
-    """Every model that can be loaded, by provider name."""
-    wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    device = wanted if config.device == "auto" else config.device
-    try:
-        checkpoint = load_checkpoint(mini_directory())
-        mini = DiffusionSource(checkpoint, UseEncoder(), worker, name="mini", device=device)
-    except ModelUnavailable as error:
-        log_event("model not loaded; placeholders answer", level=logging.ERROR, provider="mini", reason=error.detail)
-        return {}
-    log_event("model loaded", provider="mini", device=device)
-    return {"mini": mini}
-
-
 def load_service(config: Config) -> Service:
     """Everything wired, nothing started. Raises :class:`MotionError` for settings that cannot work."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ModelUnavailable("MOTION_DEVICE=cuda, but torch sees no GPU here: set MOTION_DEVICE=auto")
     if config.cpu_threads:
         torch.set_num_threads(config.cpu_threads)
-    defaults = text_to_options(default_options_from_environment())
-    if defaults.duration_sec is None:
-        defaults = defaults.model_copy(update={"duration_sec": config.motion_length})
+    avatars = AvatarShelf(config.avatar_dir or config.data_root / "avatars")
+    defaults = load_defaults(config, avatars)
     worker = Worker()
     sources = load_sources(config, worker)
     store = ArtifactStore(config.output_dir, config.data_root, config.mount_path)
     placeholder = PlaceholderSource() if config.placeholder else None
-    pipeline = Pipeline(sources, placeholder, store, Admission(config.queue_size), defaults)
+    rates: dict[Route, float] = {"generate": config.mdm_fps, "dip": config.dip_fps}
+    pipeline = Pipeline(sources, placeholder, store, Admission(config.queue_size), defaults, avatars, rates)
     return Service(Jobs(pipeline), worker, sources)
+
+
+def load_defaults(config: Config, avatars: AvatarShelf) -> MotionOptions:
+    """The server's default of every option. Raises :class:`MotionError` for an avatar file that cannot be read."""
+    defaults = text_to_options({"postprocess": config.postprocess} | default_options_from_environment())
+    unsaid: dict[str, object] = {}
+    if defaults.duration_sec is None:
+        unsaid["duration_sec"] = config.motion_length
+    if config.default_avatar is not None:
+        try:
+            with config.default_avatar.open("rb") as file:
+                avatar = read_avatar(file)
+        except OSError as error:
+            raise BadRequest("MOTION_DEFAULT_AVATAR: the file cannot be read", field="avatar") from error
+        avatars.put(avatar)
+        unsaid["avatar"] = avatar.id
+    return defaults.model_copy(update=unsaid)
 
 
 def load_app(config: Config) -> FastAPI:

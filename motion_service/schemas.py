@@ -7,6 +7,7 @@ an option is ``MOTION_DEFAULT_<OPTION>``; what a request says wins over it. ``nu
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -16,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from motion_service.errors import BadRequest
 
 Provider = Literal["auto", "mdm", "mdm-encoder", "dip", "mini", "placeholder"]
-ArtifactFormat = Literal["vrm-json", "npy", "mp4", "vrma", "bvh"]
+AnswerFormat = Literal["vrm-json", "msgpack", "vrma", "bvh", "npy", "mp4"]
+ArtifactFormat = Literal["vrm-json", "npy", "mp4", "vrma", "bvh", "smpl", "hik"]
+TargetJoint = Literal["pelvis", "left_foot", "right_foot", "left_wrist", "right_wrist", "head", "traj", "heading"]
 ArtifactState = Literal["pending", "ready", "failed"]
 JobState = Literal["running", "done", "failed"]
 
@@ -26,25 +29,9 @@ MAX_SECONDS: Final = 120.0
 MAX_SEED: Final = 2**63 - 1
 MAX_DRAWN_SEED: Final = 2**53 - 1  # what we draw ourselves: a browser keeps it exact
 
-NOT_YET: Final[Mapping[str, Any]] = {
-    "target": "vrm1",
-    "avatar": None,
-    "fold": False,
-    "compat": None,
-    "root": "free",
-    "settle": False,
-    "foot_lock": False,
-    "postprocess": "fast",
-    "continue_from": None,
-    "timeline": None,
-    "target_joints": None,
-    "best_of": 1,
-    "loop": False,
-    "expressions": False,
-}
+NOT_YET: Final[Mapping[str, Any]] = {"continue_from": None, "timeline": None, "best_of": 1, "loop": False}
 """Options that only have their neutral value in this version. Any other value is refused, never quietly dropped."""
 
-_WRITABLE: Final = ("vrm-json", "npy", "mp4")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Control characters (Unicode Cc) other than tab, line feed and carriage return."""
 
@@ -63,7 +50,10 @@ class MotionOptions(BaseModel):
     guidance: float | None = Field(
         None, ge=0, le=100, allow_inf_nan=False, description="How strongly the text pulls. Default: the model's own."
     )
-    format: Literal["vrm-json"] = Field("vrm-json", description="Format of the answer; wins over Accept.")
+    format: AnswerFormat = Field(
+        "vrm-json",
+        description="What the body of the answer carries; wins over Accept. The JSON file is always written.",
+    )
     duration_sec: float | None = Field(
         None,
         ge=MIN_SECONDS,
@@ -83,22 +73,44 @@ class MotionOptions(BaseModel):
         25_000, ge=1, le=600_000, description="Longest wait for the model in milliseconds; then a placeholder answers."
     )
     artifacts: list[ArtifactFormat] = Field(
-        ["npy", "mp4"], max_length=5, description="Files beside the JSON; mp4 is finished after the answer."
+        ["npy", "mp4"], max_length=8, description="Files beside the JSON; mp4 is finished after the answer."
     )
-    target: Any = Field("vrm1", description='Only "vrm1" in this version: VRM 1.0 normalised bones.')
-    avatar: Any = Field(None, description="Not supported in this version.")
-    fold: Any = Field(False, description="Not supported in this version.")
-    compat: Any = Field(None, description="Not supported in this version.")
-    root: Any = Field("free", description='Only "free" in this version: the figure walks where the motion takes it.')
-    settle: Any = Field(False, description="Not supported in this version.")
-    foot_lock: Any = Field(False, description="Not supported in this version.")
-    postprocess: Any = Field("fast", description='Only "fast" in this version.')
+    target: Literal["vrm1", "vrm0"] = Field(
+        "vrm1", description="Axes of the tracks: VRM 1.0, or those that a VRM 0.x avatar needs. An avatar has its own."
+    )
+    avatar: str | None = Field(
+        None, pattern="^[0-9a-f]{32}$", description="Id from POST /v1/avatars: tracks for exactly that avatar."
+    )
+    fold: bool = Field(
+        True, description="Without an avatar: fold bones that many avatars lack (upperChest) into their children."
+    )
+    compat: Literal["none", "boost-safe"] = Field(
+        "none", description="boost-safe: for viewers that multiply tracks under 8 degrees; such tracks come negated."
+    )
+    root: Literal["free", "bounded", "in_place"] = Field(
+        "free", description="bounded: the hips stay within 0.3 m and come back; in_place: no travel at all."
+    )
+    settle: bool = Field(False, description="The last frames ease to the neutral pose at the origin.")
+    foot_lock: bool = Field(True, description="Standing feet are held in place on the avatar's own legs.")
+    expressions: bool = Field(
+        False, description="Blinking, gaze, relaxed fingers, the emotion in the words; never the mouth."
+    )
+    postprocess: Literal["fast", "smplify"] = Field(
+        "fast", description="smplify: fit SMPL to the joints too (needs the SMPL model files); adds smpl and hik files."
+    )
+    sampler: Literal["ddpm", "ddim"] = Field(
+        "ddpm", description="How steps are taken: ancestral, or DDIM (deterministic, better with few steps)."
+    )
+    noise: Literal["request", "official"] = Field(
+        "request", description="official: the random draws of the official CPU program for this seed (mdm, dip)."
+    )
+    target_joints: dict[TargetJoint, list[float]] | None = Field(
+        None, description="dip with target: places [x, y, z] in metres, heading [radians], at the end of each window."
+    )
     continue_from: Any = Field(None, description="Not supported in this version.")
     timeline: Any = Field(None, description="Not supported in this version.")
-    target_joints: Any = Field(None, description="Not supported in this version.")
     best_of: Any = Field(1, description="Only 1 in this version.")
     loop: Any = Field(False, description="Not supported in this version.")
-    expressions: Any = Field(False, description="Not supported in this version.")
 
     @model_validator(mode="before")
     @classmethod
@@ -115,11 +127,19 @@ class MotionOptions(BaseModel):
 
     @field_validator("artifacts")
     @classmethod
-    def _check_artifacts(cls, formats: list[ArtifactFormat]) -> list[ArtifactFormat]:
-        for name in formats:
-            if name not in _WRITABLE:
-                raise ValueError(f"{name} is not supported yet by this version; choose from {', '.join(_WRITABLE)}")
+    def _sort_artifacts(cls, formats: list[ArtifactFormat]) -> list[ArtifactFormat]:
         return sorted(set(formats))
+
+    @field_validator("target_joints")
+    @classmethod
+    def _check_target_joints(
+        cls, joints: dict[TargetJoint, list[float]] | None
+    ) -> dict[TargetJoint, list[float]] | None:
+        for name, place in (joints or {}).items():
+            count = 1 if name == "heading" else 3
+            if len(place) != count or not all(math.isfinite(number) and abs(number) <= 100 for number in place):
+                raise ValueError(f"{name} needs {count} finite number{'s' * (count > 1)} of at most 100")
+        return joints
 
 
 OPTIONS: Final = tuple(MotionOptions.model_fields)
@@ -200,6 +220,21 @@ class RootKey(BaseModel):
     x: float
     y: float
     z: float
+
+
+class WeightKey(BaseModel):
+    """Weight of an expression at a time: t in seconds, 0 to 1."""
+
+    t: float
+    weight: float
+
+
+class GazeKey(BaseModel):
+    """Where the eyes look at a time, against the head, radians: yaw about +Y (to the left), pitch about +X (down)."""
+
+    t: float
+    yaw: float
+    pitch: float
 
 
 class ArtifactStatus(BaseModel):
@@ -283,6 +318,10 @@ class MotionResponse(BaseModel):
     clips: list[ClipOut] | None = Field(
         None, description="All repetitions; only there when more than one was asked for."
     )
+    expressions: dict[str, list[WeightKey]] | None = Field(
+        None, description="By VRM 1.0 expression name; only there when asked for."
+    )
+    look_at: list[GazeKey] | None = Field(None, description="Gaze; only there when asked for.")
     fallback_used: bool
     metadata: MotionMetadata
 

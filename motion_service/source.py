@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from torch import Tensor
 
 from motion_service.clips import PromptPlan, VrmClip
 
@@ -20,6 +22,12 @@ class SourceRequest:
     """Denoising steps wanted; None = the model's own number."""
     guidance: float | None = None
     """Classifier-free guidance scale; None = the model's own default."""
+    sampler: Literal["ddpm", "ddim"] = "ddpm"
+    """Ancestral sampling, or DDIM without noise (eta 0)."""
+    official_noise: bool = False
+    """Draw noise as the official CPU program does for this seed; only sources of official weights can."""
+    target_joints: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Where joints are to be at the end of each window: {joint: (x, y, z) m} or {"heading": (rad,)}."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,8 @@ class SourceClip:
     seed: int
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    joints: Tensor | None = None
+    """(T, 22, 3) HumanML3D joints in m, where the model makes joints; the clip is retargeted from them."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Further metadata, JSON values only."""
 

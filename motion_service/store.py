@@ -37,6 +37,8 @@ ARTIFACT_KINDS: Final[Mapping[str, ArtifactKind]] = {
     "mp4": ArtifactKind("{job_id}/sample00_rep00.mp4", "video/mp4"),
     "vrma": ArtifactKind("{job_id}/motion.vrma", "model/gltf-binary"),
     "bvh": ArtifactKind("{job_id}/motion.bvh", "text/plain; charset=utf-8"),
+    "smpl": ArtifactKind("{job_id}/sample00_rep00_smpl_params.npy", "application/octet-stream"),
+    "hik": ArtifactKind("{job_id}/sample00_rep00_hik.json", "application/json"),
 }
 """Every format that a job can leave behind."""
 

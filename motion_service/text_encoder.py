@@ -7,13 +7,18 @@ Yang et al. 2019, arXiv:1907.04307; in numpy: https://github.com/cnmoro/fast-uni
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import threading
+from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, Protocol, runtime_checkable
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from motion_service.clips import TextEmbedding
@@ -21,6 +26,7 @@ from motion_service.errors import ModelUnavailable
 from motion_service.wording import FLAGS, canonical_text, text_flags
 
 USE_WIDTH = 512
+_REMEDY: Final = "install the extra `official` (pip install 'motion-service[official]')"
 _BULK_ROWS = 512  # texts encoded while the lock is held, about 0.4 s
 
 
@@ -43,6 +49,33 @@ class TextEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class LimitedTextEncoder(TextEncoder, Protocol):
+    """A text encoder that reads only the beginning of a long text."""
+
+    def cut(self, text: str) -> int | None:
+        """How many tokens at the end of ``text`` are not read; None when all are."""
+        ...
+
+
+class RecentTexts:
+    """What was computed for the latest texts; the least recently used goes first. Hold a lock around :meth:`get`."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._tensors: OrderedDict[str, Tensor] = OrderedDict()
+
+    def get(self, text: str, compute: Callable[[str], Tensor]) -> Tensor:
+        """The tensor of ``text``, computed when it is not remembered. Do not change it."""
+        if text in self._tensors:
+            self._tensors.move_to_end(text)
+            return self._tensors[text]
+        tensor = self._tensors[text] = compute(text)
+        if len(self._tensors) > self._size:
+            self._tensors.popitem(last=False)
+        return tensor
+
+
 class UseEncoder:
     """Sentence embedding and direction flags as one token: tokens (1, 518), mask (1,).
 
@@ -55,16 +88,15 @@ class UseEncoder:
 
     def __init__(self, *, cache_size: int = 4096, threads: int = 1) -> None:
         """``cache_size``: texts remembered, the least recently used goes first. ``threads``: of the BLAS library."""
-        self._cache_size = cache_size
         self._threads = threads
-        self._cache: OrderedDict[str, Tensor] = OrderedDict()
+        self._recent = RecentTexts(cache_size)
         self._lock = threading.Lock()
         self._model: Any = None
 
     def encode(self, texts: Sequence[str]) -> list[TextEmbedding]:
         """One embedding a text, about 2 ms each when new. The same text gives the same bits, whatever came before."""
         with self._lock:
-            rows = [self._row(canonical_text(text)) for text in texts]
+            rows = [self._recent.get(canonical_text(text), self._row) for text in texts]
         return [TextEmbedding(row[None].clone(), torch.ones(1, dtype=torch.bool), self.name) for row in rows]
 
     def encode_many(self, texts: Sequence[str]) -> Tensor:
@@ -83,16 +115,9 @@ class UseEncoder:
         return tokens
 
     def _row(self, text: str) -> Tensor:
-        """(518,) of one canonical text, remembered. Call with the lock held."""
-        if text in self._cache:
-            self._cache.move_to_end(text)
-            return self._cache[text]
+        """(518,) of one canonical text. Call with the lock held."""
         sentence = torch.from_numpy(self._loaded().encode(text)).float()  # (512,)
-        row = torch.cat([sentence, torch.tensor(text_flags(text))])
-        self._cache[text] = row
-        if len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
-        return row
+        return torch.cat([sentence, torch.tensor(text_flags(text))])
 
     def _loaded(self) -> Any:
         """The package's model, made once. Call with the lock held."""
@@ -106,3 +131,108 @@ class UseEncoder:
                 ) from error
             self._model = package.USE(threads=self._threads)
         return self._model
+
+
+class PretrainedEncoder(ABC):
+    """A text encoder of the package ``transformers``, read from a local directory; nothing is fetched.
+
+    Texts are encoded one by one, so that neither padding nor neighbours can change an embedding by a bit.
+    """
+
+    name: str
+    width: int
+
+    def __init__(self, directory: Path, model_class: str, device: torch.device | str, cache_size: int) -> None:
+        """Load ``model_class`` of transformers from ``directory``. Raises ModelUnavailable that names the remedy."""
+        self._tokenizer, model = load_pretrained(directory, model_class)
+        self._model = model.float().eval().requires_grad_(False)
+        self._device = torch.device(device)
+        self._recent = RecentTexts(cache_size)
+        self._lock = threading.Lock()
+
+    def encode(self, texts: Sequence[str]) -> list[TextEmbedding]:
+        """One embedding a text, on the CPU."""
+        with self._lock, torch.inference_mode():
+            found = [self._recent.get(text, self._embed) for text in texts]
+        masks = [torch.ones(len(tokens), dtype=torch.bool) for tokens in found]
+        return [TextEmbedding(row.clone(), mask, self.name) for row, mask in zip(found, masks, strict=True)]
+
+    def cut(self, text: str) -> int | None:
+        """How many tokens at the end of ``text`` are not read; None when all are."""
+        with self._lock:
+            lost = len(self._text_ids(text)) - self._limit
+        return lost if lost > 0 else None
+
+    @property
+    @abstractmethod
+    def _limit(self) -> int:
+        """Tokens of a text that are read, besides the special ones around them."""
+
+    @abstractmethod
+    def _embed(self, text: str) -> Tensor:
+        """(L, E) float32 on the CPU. Called with the lock held."""
+
+    def _text_ids(self, text: str) -> list[int]:
+        """All tokens of a text without the special ones around it."""
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+
+def load_pretrained(directory: Path, model_class: str) -> tuple[Any, Any]:
+    """(tokenizer, model) of transformers from the files in ``directory``: config, vocabulary, ``model.safetensors``.
+
+    Raises ModelUnavailable when the package, a file or a tensor is missing, or the files are of another model.
+    """
+    transformers = import_official("transformers")
+    where = f"text encoder {directory.name!r}"
+    _check_files(directory, where)
+    try:
+        with _quiet(transformers):
+            model, info = getattr(transformers, model_class).from_pretrained(
+                directory, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                directory, local_files_only=True, trust_remote_code=False
+            )
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        raise ModelUnavailable(f"{where} cannot be read as {model_class}: fetch its files again") from error
+    lost = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in info[kind])
+    if lost:  # transformers would go on with random numbers in their place
+        raise ModelUnavailable(f"{where} lacks weights of {model_class}: {lost[0]} and {len(lost) - 1} more")
+    return tokenizer, model
+
+
+def import_official(package: str) -> ModuleType:
+    """A package of the extra ``official``. Raises ModelUnavailable when it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ModelUnavailable(f"the text encoders of official models need {package}: {_REMEDY}") from error
+
+
+def _check_files(directory: Path, where: str) -> None:
+    if not (directory / "config.json").is_file():
+        raise ModelUnavailable(f"{where} was not found, or has no config.json: fetch it with the download script")
+    if (directory / "model.safetensors").is_file():
+        return
+    if (directory / "pytorch_model.bin").is_file():
+        raise ModelUnavailable(
+            f"{where} has its weights as a pickle only: run `motion convert --trust pytorch_model.bin` in its directory"
+            " if you trust its source"
+        )
+    raise ModelUnavailable(f"{where} has no model.safetensors: fetch it with the download script")
+
+
+@contextlib.contextmanager
+def _quiet(transformers: ModuleType) -> Iterator[None]:
+    """Without progress bars and reports of tensors that were left out; they are checked by the caller."""
+    logging = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from motion_service import main
+from motion_service import loading, main
 from motion_service.cli import app
 from motion_service.client import MotionClient
 
@@ -23,7 +23,7 @@ def no_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_generate_works_without_a_server_and_without_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(main, "mini_directory", lambda: tmp_path)
+    monkeypatch.setattr(loading, "mini_directory", lambda: tmp_path)
     out = tmp_path / "motion.json"
     done = RUNNER.invoke(app, ["generate", "a person waves", "--out", str(out), "--seconds", "1.5", "--seed", "3"])
     assert done.exit_code == 0, done.output

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from motion_service import answer as answer_module
 from motion_service import jobs as jobs_module
-from motion_service import pipeline as pipeline_module
 from tests.fakes import Api, FakeSource, StartApi
 
 
@@ -21,7 +21,7 @@ async def wait_for(api: Api, job: str, kind: str) -> dict:
 
 
 async def test_the_video_follows_the_answer(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline_module, "write_mp4", lambda clip, path, title: Path(path).write_bytes(title.encode()))
+    monkeypatch.setattr(answer_module, "write_mp4", lambda clip, path, title: Path(path).write_bytes(title.encode()))
     motion = await api.generate("a person waves", artifacts=["npy", "mp4"])
     promised = motion["metadata"]["artifacts"]
     assert {kind: status["state"] for kind, status in promised.items()} == {
@@ -39,7 +39,7 @@ async def test_a_failing_video_is_said_and_leaves_no_file(api: Api, monkeypatch:
         path.write_bytes(b"half")
         raise RuntimeError("no encoder in /usr/lib")
 
-    monkeypatch.setattr(pipeline_module, "write_mp4", broken)
+    monkeypatch.setattr(answer_module, "write_mp4", broken)
     motion = await api.generate(artifacts=["mp4"])
     status = await wait_for(api, motion["job_id"], "mp4")
     assert status["state"] == "failed" and "/usr" not in status["error"]

@@ -15,7 +15,8 @@ from motion_service.features.vrm_native import CONTACTS, HIPS_ROT6D, LOCAL_ROT6D
 from motion_service.humanoid import CANONICAL_BONES
 from motion_service.mdm.checkpoint import Checkpoint, CheckpointConfig
 from motion_service.mdm.network import Denoiser, NetworkSpec
-from motion_service.mdm_adapter import Cue, DiffusionSource, cues_to_windows, plan_to_cues
+from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_cues
+from motion_service.mdm_adapter.mini import DiffusionSource
 from motion_service.source import MotionSource, SourceClip, SourceRequest
 
 SPEC = NetworkSpec(

@@ -10,8 +10,8 @@ import torch
 
 from motion_service.clips import VrmClip
 from motion_service.errors import CheckpointMissing, GenerationFailed, NonFiniteOutput, QueueFull
-from motion_service.pipeline import resample_clip
 from motion_service.schemas import GenerateRequest, MotionOptions
+from motion_service.vrm.resample import resample_clip
 from tests.fakes import Api, FakeSource, StartApi, make_wave
 
 

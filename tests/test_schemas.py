@@ -85,7 +85,7 @@ def test_what_a_request_says_wins_over_the_server_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "texts", [{"fps": "fast"}, {"fps": "500"}, {"prompt": "walk"}, {"fsp": "30"}, {"root": "bounded"}]
+    "texts", [{"fps": "fast"}, {"fps": "500"}, {"prompt": "walk"}, {"fsp": "30"}, {"root": "somewhere"}]
 )
 def test_bad_server_defaults_name_the_variable(texts: dict[str, str]) -> None:
     with pytest.raises(BadRequest, match=f"MOTION_DEFAULT_{[*texts][0].upper()}"):

@@ -13,7 +13,7 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -22,8 +22,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from motion_service.api.problem import problem_response
 from motion_service.errors import PayloadTooLarge, Unauthorized
 from motion_service.telemetry import log_event, request_id
+from motion_service.vrm.glb import MAX_FILE
 
 MAX_BODY: Final = 64 * 1024  # bytes
+STREAMED: Final[Mapping[tuple[str, str], int]] = {("POST", "/v1/avatars"): MAX_FILE + MAX_BODY}
+"""(method, path) of the routes that read their body in pieces -> its limit in bytes, the frame of a form included."""
 OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
 """Paths that never need a key. They tell a status and nothing else."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -101,7 +104,10 @@ class KeyMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Reads the body up to :data:`MAX_BODY` bytes and refuses more before anything is parsed."""
+    """Reads the body up to :data:`MAX_BODY` bytes and refuses more before anything is parsed.
+
+    Routes in :data:`STREAMED` get their body as it comes; there, :class:`PayloadTooLarge` is raised where it is read.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -109,28 +115,56 @@ class BodyLimitMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        streamed = STREAMED.get((scope["method"], scope["path"]))
+        limit = MAX_BODY if streamed is None else streamed
         declared = Headers(scope=scope).get("content-length", "0")
-        body, more = b"", not (declared.isdecimal() and int(declared[:20]) > MAX_BODY)
-        too_large = not more
-        while more and not too_large:
+        if declared.isdecimal() and int(declared[:20]) > limit:
+            return await problem_response(_too_large(limit), scope)(scope, receive, send)
+        if streamed is not None:
+            return await self.app(scope, _bounded(receive, limit), send)
+        body, more = b"", True
+        while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
             body += message.get("body", b"")
-            more, too_large = message.get("more_body", False), len(body) > MAX_BODY
-        if too_large:
-            refusal = problem_response(PayloadTooLarge(f"send at most {MAX_BODY} bytes", field="body"), scope)
-            return await refusal(scope, receive, send)
-        replayed = False
+            more = message.get("more_body", False)
+            if len(body) > limit:
+                return await problem_response(_too_large(limit), scope)(scope, receive, send)
+        await self.app(scope, _replay(body, receive), send)
 
-        async def replay() -> Message:
-            nonlocal replayed
-            if replayed:
-                return await receive()
-            replayed = True
-            return {"type": "http.request", "body": body, "more_body": False}
 
-        await self.app(scope, replay, send)
+def _bounded(receive: Receive, limit: int) -> Receive:
+    """``receive`` that raises :class:`PayloadTooLarge` once the body is longer than ``limit`` bytes."""
+    taken = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            raise _too_large(limit)
+        return message
+
+    return receive_bounded
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """``receive`` that first gives the whole body."""
+    replayed = False
+
+    async def receive_again() -> Message:
+        nonlocal replayed
+        if replayed:
+            return await receive()
+        replayed = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"send at most {limit} bytes", field="body")
 
 
 def _hash(key: str) -> bytes:

@@ -34,6 +34,24 @@ def rollout(sample_window: SampleWindow, prefix: Tensor, num_windows: int | None
         prefix = torch.cat([prefix, frames], dim=1)[:, frames.shape[1] :]
 
 
+def rollout_frames(
+    sample_window: SampleWindow,
+    prefix: Tensor,
+    num_frames: int,
+    window_frames: int,
+    *,
+    include_prefix: bool = False,
+) -> Tensor:
+    """As many windows of ``window_frames`` as ``num_frames`` need, joined and cut to that. (B, T, F)
+
+    ``include_prefix`` puts the first prefix in front and still cuts at ``num_frames``, as the official program does.
+    """
+    if min(num_frames, window_frames) < 1:
+        raise ValueError(f"frames must be positive, got {num_frames} in windows of {window_frames}")
+    windows = rollout(sample_window, prefix, -(-num_frames // window_frames))
+    return torch.cat([*([prefix] if include_prefix else []), *windows], dim=1)[:, :num_frames]
+
+
 def continue_smoothly(prefix: Tensor, frames: Tensor, blend: int = BLEND_FRAMES) -> Tensor:
     """Frames (B, P, F), P >= 2, that leave ``prefix`` (B, C, F), C >= 2, without a jump in value or in speed.
 

@@ -1,6 +1,9 @@
-"""A clip on the canonical body: where its 21 bones are, whatever bones the clip itself carries."""
+"""A clip as exporters want it: fitted to a body, in unit quaternions, or posed on the canonical body."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -9,6 +12,26 @@ from motion_service.clips import VrmClip
 from motion_service.features.vrm_native import canonical_fk
 from motion_service.geometry.rotation import normalize, quat_identity, quat_multiply
 from motion_service.humanoid import CANONICAL_BONES, CANONICAL_HIPS_HEIGHT
+from motion_service.vrm.body import Body, clip_to_body
+
+_ROUNDING: Final = 2e-5
+"""Farther from 1 the length of a unit quaternion with five decimals never is."""
+
+
+def unit_quats(track: Tensor) -> Tensor:
+    """Quaternions (..., 4) made unit, signs kept.
+
+    One that only rounding put off unit length, as in a clip read from a file, stays as it is, so that its digits do.
+    """
+    length = torch.linalg.vector_norm(track, dim=-1, keepdim=True)
+    return torch.where((length - 1).abs() < _ROUNDING, track, normalize(track))
+
+
+def clip_for_body(clip: VrmClip, body: Body) -> VrmClip:
+    """The clip on ``body``; one that was made for it keeps every number."""
+    if clip.rest_hips_height != body.hips_height or not set(clip.rotations) <= set(body.bones):
+        return clip_to_body(clip, body)
+    return replace(clip, rotations={bone: unit_quats(track) for bone, track in clip.rotations.items()})
 
 
 def clip_to_pose(clip: VrmClip) -> tuple[Tensor, Tensor]:

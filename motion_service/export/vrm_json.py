@@ -2,12 +2,14 @@
 
 The lists are what three.js tracks are made of in the assistant's front end: ``{"t": s, "x": .., "y": .., "z": .., "w":
 ..}`` on normalised VRM bones, and the hips' absolute place in metres under two spellings, ``root_position`` and
-``rootPosition``. Nothing here turns or scales a clip; :mod:`motion_service.vrm` does that before.
+``rootPosition``. When the clip has them, ``expressions`` holds ``{name: [{"t", "weight"}]}`` and ``look_at`` the gaze
+as ``[{"t", "yaw", "pitch"}]`` in radians, positive to the figure's left and down. Nothing here turns or scales a clip;
+:mod:`motion_service.vrm` does that before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +18,7 @@ import orjson
 from torch import Tensor
 
 from motion_service.clips import VrmClip
-from motion_service.geometry.rotation import normalize
+from motion_service.export.pose import unit_quats
 
 DECIMALS: Final = 5
 """Digits after the point: a quaternion is off by at most 1e-5, a place by 5 um, a time by 5 us."""
@@ -28,7 +30,7 @@ def _numbers(values: npt.NDArray[np.floating[Any]]) -> list[bytes]:
     return orjson.dumps(rounded, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
-def _keyframes(times: list[bytes], track: Tensor, keys: str) -> orjson.Fragment:
+def _keyframes(times: list[bytes], track: Tensor, keys: Sequence[str]) -> orjson.Fragment:
     """``track`` (T, len(keys)) as the JSON list ``[{"t": .., key: .., ..}, ..]``."""
     columns = [_numbers(column) for column in track.detach().float().cpu().numpy().T]
     row = ",".join(f'"{key}":%b' for key in ("t", *keys)).encode()
@@ -38,14 +40,21 @@ def _keyframes(times: list[bytes], track: Tensor, keys: str) -> orjson.Fragment:
 
 
 def clip_to_fragments(clip: VrmClip) -> dict[str, Any]:
-    """The fields ``tracks``, ``root_position`` and ``rootPosition`` for :func:`orjson.dumps` to splice in.
+    """The fields ``tracks``, ``root_position`` and ``rootPosition`` for :func:`orjson.dumps` to splice in, then
+    ``expressions`` and ``look_at`` if the clip has them.
 
     Put them wherever a clip stands in an answer: at the top, or in each entry of ``clips``. Frame i is at i / fps s.
     """
     times = _numbers(np.arange(clip.num_frames) / clip.fps)
     root = _keyframes(times, clip.hips, "xyz")
-    tracks = {bone: _keyframes(times, normalize(track), "xyzw") for bone, track in clip.rotations.items()}
-    return {"tracks": tracks, "root_position": root, "rootPosition": root}
+    tracks = {bone: _keyframes(times, unit_quats(track), "xyzw") for bone, track in clip.rotations.items()}
+    fields: dict[str, Any] = {"tracks": tracks, "root_position": root, "rootPosition": root}
+    if clip.expressions:
+        weights = {name: _keyframes(times, track[:, None], ["weight"]) for name, track in clip.expressions.items()}
+        fields["expressions"] = weights
+    if clip.gaze is not None:
+        fields["look_at"] = _keyframes(times, clip.gaze, ["yaw", "pitch"])
+    return fields
 
 
 def encode_response(clip: VrmClip, head: Mapping[str, Any]) -> bytes:

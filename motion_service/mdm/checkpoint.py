@@ -7,7 +7,6 @@ The tensors are the network's parameters (fp16) plus ``feature_mean`` (F,), ``fe
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -22,12 +21,14 @@ from torch import Tensor
 from motion_service.errors import CheckpointMismatch, CheckpointMissing
 from motion_service.mdm.network import Denoiser, NetworkSpec
 from motion_service.mdm.reader import TextReader
+from motion_service.mdm.trust import file_sha256
 
 FORMAT: Final = 1
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
 SUMS: Final = "SHA256SUMS"
 _READER: Final = "reader."
+_SHOWN: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def load_checkpoint(directory: Path) -> Checkpoint:
         raise CheckpointMismatch(f"checkpoint {directory.name!r}: {error}") from error
     network = Denoiser(config.network).eval().requires_grad_(False)
     reader = _new_reader(config)
-    _match_keys(directory.name, _expected_shapes(network, reader), tensors)
+    match_keys(directory.name, _expected_shapes(network, reader), tensors)
     extras = {name: tensors.pop(name) for name in _extra_shapes(config.network)}
     if reader:
         reader.load_state_dict({name: tensors.pop(_READER + name) for name in reader.state_dict()})
@@ -168,7 +169,7 @@ def write_checkpoint(
         tensors |= {_READER + name: tensor.detach().half() for name, tensor in reader.state_dict().items()}
     tensors |= {name: tensor.detach().float() for name, tensor in extras.items()}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    _match_keys(directory.name, _expected_shapes(network, reader), tensors)
+    match_keys(directory.name, _expected_shapes(network, reader), tensors)
     broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if broken or bool((tensors["feature_std"] <= 0).any()):
         raise CheckpointMismatch(f"not finite: {', '.join(broken) or 'none'}; feature_std must be positive")
@@ -177,7 +178,7 @@ def write_checkpoint(
     (directory / WEIGHTS).chmod(0o644)  # the library writes 0600, which another user of a container cannot read
     text = json.dumps(config.to_json(), indent=2, sort_keys=True, ensure_ascii=False)
     (directory / CONFIG).write_text(text + "\n", encoding="utf-8")
-    sums = [f"{_sha256(directory / name)}  {name}\n" for name in (WEIGHTS, CONFIG)]
+    sums = [f"{file_sha256(directory / name)}  {name}\n" for name in (WEIGHTS, CONFIG)]
     (directory / SUMS).write_text("".join(sums), encoding="utf-8")
 
 
@@ -200,8 +201,8 @@ def _expected_shapes(network: Denoiser, reader: TextReader | None) -> dict[str, 
     return parameters | _extra_shapes(network.spec)
 
 
-def _match_keys(name: str, expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointMismatch with one readable line a problem."""
+def match_keys(name: str, expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointMismatch with one readable line a problem, of the first twelve, unless keys and shapes agree."""
     lines = [f"missing {key} {shape}" for key, shape in expected.items() if key not in tensors]
     lines += [f"unexpected {key} {tuple(tensors[key].shape)}" for key in tensors if key not in expected]
     lines += [
@@ -210,7 +211,9 @@ def _match_keys(name: str, expected: Mapping[str, tuple[int, ...]], tensors: Map
         if key in tensors and tuple(tensors[key].shape) != shape
     ]
     if lines:
-        raise CheckpointMismatch(f"checkpoint {name!r} does not fit its network:\n  " + "\n  ".join(lines))
+        more = [f"and {len(lines) - _SHOWN} more"] * (len(lines) > _SHOWN)
+        shown = "\n  ".join([*lines[:_SHOWN], *more])
+        raise CheckpointMismatch(f"checkpoint {name!r} does not fit its network:\n  {shown}")
 
 
 def _verify_sums(directory: Path) -> None:
@@ -218,12 +221,7 @@ def _verify_sums(directory: Path) -> None:
     lines = (directory / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
     sums = {name.strip().lstrip("*"): digest for digest, _, name in (line.partition(" ") for line in lines)}
     for name in (WEIGHTS, CONFIG):
-        if sums.get(name) != _sha256(directory / name):
+        if sums.get(name) != file_sha256(directory / name):
             raise CheckpointMismatch(
                 f"checkpoint {directory.name!r}: {name} does not have the hash in {SUMS}; fetch it again"
             )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

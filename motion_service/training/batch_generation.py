@@ -26,7 +26,8 @@ from motion_service.diffusion.schedule import Schedule, named_schedule
 from motion_service.errors import BadRequest, CheckpointMismatch
 from motion_service.features.vrm_native import CONTACTS, features_to_vrm
 from motion_service.mdm.checkpoint import Checkpoint
-from motion_service.mdm_adapter import Cue, cues_to_windows, plan_to_cues, read_cues
+from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_cues
+from motion_service.mdm_adapter.mini import read_cues
 from motion_service.prompt import prompt_to_plan
 from motion_service.text_encoder import TextEncoder
 

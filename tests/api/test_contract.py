@@ -36,7 +36,7 @@ async def service(request: pytest.FixtureRequest, start_api: StartApi) -> AsyncI
     if not (MINI / "model.safetensors").is_file():
         pytest.skip("models/motion/mini has no weights")
     from motion_service.engine.worker import Worker
-    from motion_service.mdm_adapter import DiffusionSource
+    from motion_service.mdm_adapter.mini import DiffusionSource
 
     worker = Worker()
     worker.start()

@@ -1,10 +1,11 @@
 from itertools import islice
 
+import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from motion_service.diffusion.rollout import BLEND_FRAMES, continue_smoothly, rollout
+from motion_service.diffusion.rollout import BLEND_FRAMES, continue_smoothly, rollout, rollout_frames
 
 
 def counting(index: int, prefix: Tensor) -> Tensor:
@@ -47,6 +48,28 @@ def test_endless_rollout_is_lazy() -> None:
     assert asked == []
     assert len(list(islice(windows, 5))) == 5
     assert asked == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("wanted", "windows"), [(1, 1), (4, 1), (5, 2), (8, 2), (11, 3)])
+def test_frames_asked_for_come_from_as_many_windows_as_they_need(wanted: int, windows: int) -> None:
+    asked: list[int] = []
+
+    def sample_window(index: int, prefix: Tensor) -> Tensor:
+        asked.append(index)
+        return counting(index, prefix)
+
+    start = torch.tensor([-1.0, 0.0])[None, :, None]  # (1, 2, 1)
+    got = rollout_frames(sample_window, start, wanted, 4)
+    assert got.flatten().tolist() == list(range(1, wanted + 1))
+    assert asked == list(range(windows))
+    with_prefix = rollout_frames(counting, start, wanted, 4, include_prefix=True)
+    assert with_prefix.flatten().tolist() == list(range(-1, wanted - 1))
+
+
+@pytest.mark.parametrize(("wanted", "window"), [(0, 4), (4, 0)])
+def test_no_frames_are_refused(wanted: int, window: int) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        rollout_frames(counting, torch.zeros(1, 2, 1), wanted, window)
 
 
 def test_a_window_leaves_its_prefix_without_a_jump_in_value_or_speed():

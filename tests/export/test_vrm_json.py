@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -68,6 +69,26 @@ def test_numbers_are_short_and_bytes_repeat() -> None:
     numbers = [v for row in json.loads(data)["tracks"]["head"] for v in row.values()]
     assert all(abs(number * 1e5 - round(number * 1e5)) < 1e-6 for number in numbers)
     assert len(data) < 40 * 22 * 70
+
+
+def test_optional_tracks_stand_beside_the_others_when_the_clip_has_them() -> None:
+    made = clip(4, 10.0)
+    gaze = torch.tensor([[0.1, -0.2]]).repeat(4, 1)
+    made = replace(made, expressions={"happy": torch.tensor([0, 0.5, 1, 0.25])}, gaze=gaze)
+    answer = decode(made)
+    assert list(answer) == ["tracks", "root_position", "rootPosition", "expressions", "look_at"]
+    weights = zip((0.0, 0.1, 0.2, 0.3), (0.0, 0.5, 1.0, 0.25), strict=True)
+    assert answer["expressions"] == {"happy": [{"t": t, "weight": weight} for t, weight in weights]}
+    assert answer["look_at"][1] == {"t": 0.1, "yaw": 0.1, "pitch": -0.2}
+
+
+def test_signs_of_quaternions_leave_as_they_came() -> None:
+    """The compatibility switch sends whole tracks negated."""
+    made = clip()
+    turned = replace(made, rotations={bone: -track for bone, track in made.rotations.items()})
+    for bone, rows in decode(turned)["tracks"].items():
+        values = torch.tensor([[row[key] for key in "xyzw"] for row in rows])
+        assert (values + made.rotations[bone]).abs().max() < 1e-5
 
 
 def test_fragments_fit_anywhere_in_an_answer() -> None:

@@ -1,0 +1,215 @@
+"""From finished motion to an answer: fit it to the avatar, write its files, encode the body. Runs in a thread.
+
+Files that are slow to make are left as ``pending`` writers for :mod:`motion_service.jobs`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from motion_service.clips import PromptPlan
+from motion_service.errors import StorageFailed
+from motion_service.export.binary import encode_binary
+from motion_service.export.bvh import clip_to_bvh
+from motion_service.export.mp4 import write_mp4
+from motion_service.export.npy import clip_to_results
+from motion_service.export.vrm_json import clip_to_fragments, encode_response
+from motion_service.export.vrma import clip_to_vrma
+from motion_service.quality import measure_clip
+from motion_service.schemas import GenerateRequest
+from motion_service.source import SourceClip
+from motion_service.store import ARTIFACT_KINDS, ArtifactStore
+from motion_service.telemetry import log_event
+from motion_service.vrm.fitting import FittedClip, Fitting, fit_clip
+
+MEDIA_TYPES: Final[Mapping[str, str]] = {
+    **{kind: known.media_type for kind, known in ARTIFACT_KINDS.items()},
+    "msgpack": "application/msgpack",
+}
+"""Content type of an answer in each format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Everything known once the motion is made."""
+
+    job_id: str
+    options: GenerateRequest
+    plan: PromptPlan
+    made: list[SourceClip]
+    fitting: Fitting
+    fallback_reason: str | None
+    warnings: list[str]
+    timings_ms: dict[str, float]
+    started: float
+    """time.monotonic() when the request came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request gets, and what remains to be written after it got it."""
+
+    job_id: str
+    body: bytes
+    """The response, ready to send; with format vrm-json the same bytes lie in the job's file."""
+    media_type: str
+    metadata: Mapping[str, Any]
+    artifacts: Mapping[str, Mapping[str, Any]]
+    pending: Mapping[str, Callable[[Path], object]]
+    """{format: writer} of the artifacts in state pending."""
+
+
+def take_to_answer(take: Take, store: ArtifactStore) -> Answer:
+    """Fit, measure, write, encode. Raises :class:`StorageFailed` only when the body itself had to be a file."""
+    finishing = time.monotonic()
+    fitted = [fit_clip(made.clip, take.fitting) for made in take.made]
+    files = _Files(take, fitted[0], store)
+    artifacts = files.write()
+    if len(fitted) > 1 and take.options.artifacts:
+        take.warnings.append("files other than the JSON hold the first repetition only")
+    take.timings_ms.update({stage: round(ms, 3) for stage, ms in take.made[0].timings_ms.items()})
+    take.timings_ms["finish"] = _ms(finishing)
+    take.timings_ms["total"] = _ms(take.started)
+    metadata = _metadata(take, fitted[0], artifacts, store)
+    head = _head(take, fitted, metadata, store)
+    text = encode_response(fitted[0].wire, head)
+    artifacts["vrm-json"] = files.save("vrm-json", text)
+    if artifacts["vrm-json"]["state"] == "failed":  # the motion still goes out; it must not claim a file
+        text = encode_response(fitted[0].wire, head)
+    body = text
+    if take.options.format == "msgpack":
+        body = encode_binary(fitted[0].wire, {key: value for key, value in head.items() if key != "clips"})
+    elif take.options.format != "vrm-json":
+        body = files.body(take.options.format)
+    return Answer(take.job_id, body, MEDIA_TYPES[take.options.format], metadata, artifacts, files.pending)
+
+
+class _Files:
+    """The files of one job: contents by format, written or left for later."""
+
+    def __init__(self, take: Take, fitted: FittedClip, store: ArtifactStore) -> None:
+        self._job_id, self._store = take.job_id, store
+        title = take.plan.prompt
+        made = take.made[0]
+        self._contents: dict[str, Callable[[], bytes]] = {
+            "npy": lambda: clip_to_results(made.clip, title),
+            "vrma": lambda: clip_to_vrma(fitted.clip, fitted.body, title),
+            "bvh": lambda: clip_to_bvh(fitted.clip, fitted.body).encode(),
+        }
+        self._write_mp4 = partial(write_mp4, fitted.clip, title=title)
+        self._wanted: set[str] = {*take.options.artifacts} | ({take.options.format} - {"msgpack"})
+        self._format = take.options.format
+        self.pending: dict[str, Callable[[Path], object]] = {}
+
+    def write(self) -> dict[str, dict[str, Any]]:
+        """Write what is quick, or is the answer itself; the state of every file."""
+        states = {"vrm-json": self._status("vrm-json")}
+        for kind in sorted(self._wanted - {"vrm-json"}):
+            if kind in self._contents:
+                states[kind] = self.save(kind, self._contents[kind]())
+            elif self._format == kind:
+                states[kind] = self._save_with(kind, self._write_mp4)
+            else:
+                states[kind] = self._status(kind, "pending")
+                self.pending[kind] = self._write_mp4
+        return states
+
+    def body(self, kind: str) -> bytes:
+        """The file as the body of the answer, made again should the disk have refused it."""
+        if kind in self._contents:
+            return self._contents[kind]()
+        try:
+            return self._store.find(self._job_id, kind).read_bytes()
+        except Exception as error:
+            raise StorageFailed(f"the {kind} could not be written, and it was to be the answer") from error
+
+    def save(self, kind: str, content: bytes) -> dict[str, Any]:
+        """Write one file; its state."""
+        return self._save_with(kind, lambda path: path.write_bytes(content))
+
+    def _save_with(self, kind: str, write: Callable[[Path], object]) -> dict[str, Any]:
+        try:
+            self._store.save(self._job_id, kind, write)
+        except StorageFailed as error:
+            log_event("artifact not written", error=error, kind=kind)
+            return self._status(kind, "failed") | {"error": error.detail}
+        return self._status(kind)
+
+    def _status(self, kind: str, state: str = "ready") -> dict[str, Any]:
+        return {"state": state, "url": self._store.url(self._job_id, kind)}
+
+
+def _head(take: Take, fitted: list[FittedClip], metadata: dict[str, Any], store: ArtifactStore) -> dict[str, Any]:
+    """The response without the tracks."""
+    first = fitted[0].wire
+    head: dict[str, Any] = {
+        "job_id": take.job_id,
+        "format": "msgpack" if take.options.format == "msgpack" else "vrm-json",
+        "output_path": str(store.path(take.job_id, "vrm-json")),
+        "url": store.url(take.job_id, "vrm-json"),
+        "duration_sec": first.seconds,
+        "fps": first.fps,
+        "fallback_used": take.fallback_reason is not None,
+        "metadata": metadata,
+    }
+    if len(fitted) > 1:
+        pairs = zip(take.made, fitted, strict=True)
+        head["clips"] = [{"seed": made.seed, **clip_to_fragments(clip.wire)} for made, clip in pairs]
+    return head
+
+
+def _metadata(
+    take: Take, fitted: FittedClip, artifacts: dict[str, dict[str, Any]], store: ArtifactStore
+) -> dict[str, Any]:
+    made, clip = take.made[0], fitted.wire
+    quality = measure_clip(made.clip) | fitted.facts
+    metadata = {
+        **made.facts,
+        "generator": made.generator,
+        "checkpoint": made.checkpoint,
+        "seed": made.seed,
+        "guidance_param": made.guidance,
+        "steps": made.steps,
+        "fps": clip.fps,
+        "motion_length": clip.seconds,
+        "prompt": take.options.prompt,
+        "url": store.url(take.job_id, "vrm-json"),
+        "artifacts": artifacts,
+        "target": take.fitting.convention,
+        "avatar": take.options.avatar,
+        "rest_hips_height": clip.rest_hips_height,
+        "contacts": [[round(value, 2) for value in frame] for frame in clip.contacts.tolist()],
+        "prompt_plan": plan_to_wire(take.plan),
+        "timings_ms": take.timings_ms,
+        "quality": {name: round(value, 4) for name, value in quality.items()},
+        "warnings": [*take.warnings, *made.warnings],
+        "licence": made.licence,
+    }
+    if take.fallback_reason is not None:
+        metadata["fallback_reason"] = take.fallback_reason
+    return metadata
+
+
+def plan_to_wire(plan: PromptPlan) -> dict[str, Any]:
+    """The plan as JSON values, as ``metadata.prompt_plan`` shows it."""
+    return {
+        "prompt": plan.prompt,
+        "language": plan.language,
+        "action": plan.action,
+        "confidence": round(plan.confidence, 4),
+        "seconds": plan.seconds,
+        "segments": [
+            {"text": part.text, "action": part.action, "detail": list(part.detail), "seconds": part.seconds}
+            for part in plan.segments
+        ],
+        "captions": list(plan.captions),
+    }
+
+
+def _ms(start: float) -> float:
+    return round((time.monotonic() - start) * 1000, 3)

@@ -1,0 +1,121 @@
+"""A VRM humanoid at rest: which bones it has, where they stand in the T-pose, and what a clip does to them.
+
+Axes are those of VRM 1.0 for every avatar, VRM 0.x ones included: facing +Z, left = +X, +Y up, metres, soles at y = 0.
+Bones are normalised: rest rotation identity, so a bone is told by its rest position alone
+(https://github.com/vrm-c/vrm-specification/blob/master/specification/VRMC_vrm_animation-1.0/how_to_transform_human_pose.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from motion_service.clips import VrmClip
+from motion_service.errors import BadRequest
+from motion_service.geometry.kinematics import forward_kinematics
+from motion_service.geometry.rotation import normalize, quat_identity, quat_multiply, quat_unroll
+from motion_service.humanoid import CANONICAL_BONES, CANONICAL_REST, UPPER_CHEST_REST, VRM_PARENT
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Body:
+    """A rest skeleton. Raises BadRequest without hips, or when they are not above the floor, or not finite."""
+
+    rest: Mapping[str, Vector]
+    """{bone: world position in the T-pose, m}, parents before children."""
+
+    def __post_init__(self) -> None:
+        ordered = {bone: self.rest[bone] for bone in VRM_PARENT if bone in self.rest}
+        if len(ordered) != len(self.rest) or "hips" not in ordered:
+            raise BadRequest("a body needs a hips bone, and only VRM humanoid bones", field="avatar")
+        if not all(math.isfinite(part) for place in ordered.values() for part in place):
+            raise BadRequest("the bones of a body must rest at finite places", field="avatar")
+        if not ordered["hips"][1] > 0:
+            raise BadRequest("the hips of a body must stand above the floor", field="avatar")
+        object.__setattr__(self, "rest", ordered)
+
+    @property
+    def bones(self) -> tuple[str, ...]:
+        """Bones in the order J of this body, parents before children."""
+        return tuple(self.rest)
+
+    @property
+    def hips_height(self) -> float:
+        """Rest height of the hips, m."""
+        return self.rest["hips"][1]
+
+    @cached_property
+    def parents(self) -> tuple[int, ...]:
+        """Index of each bone's parent: the nearest VRM ancestor that this body has; -1 for the hips."""
+        index = {bone: i for i, bone in enumerate(self.bones)}
+        return tuple(-1 if (up := _present_parent(bone, index)) is None else index[up] for bone in self.bones)
+
+    @cached_property
+    def offsets(self) -> Tensor:
+        """(J, 3) rest offset of each bone from its parent, m; zero for the hips."""
+        rest = torch.tensor(list(self.rest.values()))
+        return rest - rest[[max(parent, 0) if i else 0 for i, parent in enumerate(self.parents)]]
+
+    def index(self, bone: str) -> int:
+        """Position of ``bone`` in :attr:`bones`."""
+        return self.bones.index(bone)
+
+
+CANONICAL_BODY: Final = Body(dict(zip(CANONICAL_BONES, CANONICAL_REST, strict=True)))
+"""The body that ``mini`` was trained on: 21 bones, no upperChest."""
+
+MANNEQUIN_BODY: Final = Body({**CANONICAL_BODY.rest, "upperChest": UPPER_CHEST_REST})
+"""The shipped mannequin avatar: the canonical body with an upperChest, 22 bones."""
+
+
+def clip_to_body(clip: VrmClip, body: Body) -> VrmClip:
+    """The clip for exactly this body: bones it lacks folded into their children, hips scaled to its height.
+
+    World orientations of all bones that the body has are those of the clip; a leaf that it lacks (toes, fingers) is
+    dropped. The path is scaled too, so strides fit the legs.
+    """
+    scale = body.hips_height / clip.rest_hips_height
+    return replace(fold_bones(clip, body.bones), hips=clip.hips * scale, rest_hips_height=body.hips_height)
+
+
+def fold_bones(clip: VrmClip, kept: Iterable[str]) -> VrmClip:
+    """The clip with tracks for the bones ``kept`` only; the rotation of any other is multiplied into its children.
+
+    A kept bone without a track of its own gets one when a folded bone above it turns. The hips are always kept.
+    """
+    kept = {*kept, "hips"}
+    tracks = {}
+    for bone in (bone for bone in VRM_PARENT if bone in kept):
+        chain = [bone]
+        while (up := VRM_PARENT[chain[0]]) is not None and up not in kept:
+            chain.insert(0, up)
+        turns = [clip.rotations[link] for link in chain if link in clip.rotations]
+        if turns:
+            tracks[bone] = quat_unroll(normalize(reduce(quat_multiply, turns)))
+    return replace(clip, rotations=tracks)
+
+
+def pose_body(body: Body, clip: VrmClip) -> tuple[Tensor, Tensor]:
+    """World positions (T, J, 3) m and orientations (T, J, 4) xyzw of the bones of ``body`` in ``clip``.
+
+    The clip must have been made for it (:func:`clip_to_body`); bones without a track rest.
+    """
+    rest = quat_identity(clip.num_frames).to(clip.hips)
+    local = torch.stack([clip.rotations.get(bone, rest) for bone in body.bones], dim=1)  # (T, J, 4)
+    return forward_kinematics(local, clip.hips, body.offsets.to(clip.hips), body.parents)
+
+
+def _present_parent(bone: str, present: Mapping[str, int]) -> str | None:
+    """The nearest ancestor of ``bone`` among ``present``."""
+    parent = VRM_PARENT[bone]
+    while parent is not None and parent not in present:
+        parent = VRM_PARENT[parent]
+    return parent

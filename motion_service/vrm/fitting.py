@@ -1,0 +1,103 @@
+"""From a source's clip to the clip of one avatar: every step after the model, in order.
+
+Bones and size of the avatar, foot lock on its legs, the stage it plays on, small signs of life, frame rate, and last the
+convention of whoever plays it. Each step is a module beside this one; here is only their order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from motion_service.clips import VrmClip
+from motion_service.humanoid import VRM_PARENT
+from motion_service.vrm.avatar import Avatar
+from motion_service.vrm.body import CANONICAL_BODY, MANNEQUIN_BODY, Body, clip_to_body
+from motion_service.vrm.convention import boost_safe, to_vrm0
+from motion_service.vrm.footlock import lock_feet
+from motion_service.vrm.life import add_life
+from motion_service.vrm.resample import resample_clip
+from motion_service.vrm.stage import stage_clip
+
+PRESET_EXPRESSIONS: Final = frozenset(["happy", "angry", "sad", "relaxed", "surprised", "blink"])
+"""What an avatar that we do not know is taken to have. A viewer leaves out what it lacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """How a clip is to be played."""
+
+    avatar: Avatar | None = None
+    """None: any VRM avatar."""
+    fold: bool = True
+    """Without an avatar: leave out bones that many avatars lack."""
+    foot_lock: bool = True
+    root: Literal["free", "bounded", "in_place"] = "free"
+    settle: bool = False
+    expressions: bool = False
+    mood: str | None = None
+    """Emotion in the words, one of the VRM presets."""
+    seed: int = 0
+    """Of the blinking and the glances."""
+    fps: float | None = None
+    """None: the source's own."""
+    target: Literal["vrm1", "vrm0"] = "vrm1"
+    """Convention for an avatar that we do not know; one that we know has its own."""
+    compat: Literal["none", "boost-safe"] = "none"
+
+    @property
+    def body(self) -> Body:
+        """The skeleton to fit."""
+        if self.avatar is not None:
+            return self.avatar.body
+        return CANONICAL_BODY if self.fold else MANNEQUIN_BODY
+
+    @property
+    def convention(self) -> Literal["vrm1", "vrm0"]:
+        """Axes of the tracks."""
+        if self.avatar is None:
+            return self.target
+        return "vrm0" if self.avatar.vrm_version == "0.x" else "vrm1"
+
+
+@dataclass(frozen=True, slots=True)
+class FittedClip:
+    """A clip for one avatar."""
+
+    clip: VrmClip
+    """VRM 1.0 axes: for files whose format fixes the convention (VRMA, BVH) and for pictures."""
+    wire: VrmClip
+    """What a viewer puts on the normalised bones as it is: in the avatar's convention."""
+    body: Body
+    facts: dict[str, float]
+    """Measures of the foot lock."""
+
+
+def fit_clip(clip: VrmClip, fitting: Fitting) -> FittedClip:
+    """Fit a source's clip (VRM 1.0 axes, any body) to an avatar and a stage."""
+    body = fitting.body
+    clip, facts = clip_to_body(clip, body), {}
+    if fitting.foot_lock:
+        locked = lock_feet(clip, body)
+        clip = locked.clip
+        facts = {
+            "skate_before_lock_cm_s": locked.skate_before,
+            "skate_after_lock_cm_s": locked.skate_after,
+            "foot_lock_moved_cm": locked.moved_cm,
+        }
+    clip = stage_clip(clip, fitting.root, fitting.settle)
+    if fitting.expressions:
+        clip = _with_life(clip, fitting)
+    clip = resample_clip(clip, fitting.fps)
+    wire = to_vrm0(clip) if fitting.convention == "vrm0" else clip
+    if fitting.compat == "boost-safe":
+        wire = boost_safe(wire)
+    return FittedClip(clip, wire, body, facts)
+
+
+def _with_life(clip: VrmClip, fitting: Fitting) -> VrmClip:
+    """Fingers, blinking, gaze and emotion, as far as the avatar has them."""
+    avatar = fitting.avatar
+    bones = VRM_PARENT if avatar is None else avatar.body.bones
+    names = PRESET_EXPRESSIONS if avatar is None else avatar.expressions
+    return add_life(clip, bones, names, avatar is None or avatar.has_look_at, fitting.mood, fitting.seed)

@@ -1,0 +1,255 @@
+"""Feet that stand stay where they stand: the foot lock for every generator and every avatar.
+
+While a foot carries the figure, whatever part of it is down (ankle, toe or both) is held at the middle of the place
+where it slid about, and not below the floor; the correction is eased in and out, and two-bone IK bends the leg to it.
+The foot keeps its world orientation, so ankle and toe move alike. Labels of contact are only a hint: they are gated
+again by height and speed, because a pin on a foot that really travels tears it back.
+
+After Kovar, Schreiner and Gleicher 2002, "Footskate Cleanup for Motion Capture Editing"
+(https://doi.org/10.1145/545261.545277): constraint spans, analytic limb IK, blended borders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from motion_service.clips import VrmClip
+from motion_service.geometry.rotation import normalize, quat_conjugate, quat_multiply, quat_rotate
+from motion_service.humanoid import CANONICAL_HIPS_HEIGHT
+from motion_service.vrm.body import Body, pose_body
+from motion_service.vrm.lowpass import smooth
+from motion_service.vrm.two_bone import turn_leg
+
+MAX_MOVE: Final = 0.06
+"""An ankle is moved at most this far, m."""
+MAX_SINK: Final = 0.01
+"""A foot that hovers while in contact is pushed down at most this far, m."""
+GATE_SPEED: Final = 0.24
+"""A foot joint faster than this, smoothed, is not in contact, whatever its label says; m/s on the canonical body."""
+GATE_HEIGHT: Final = 0.04
+"""Nor is one that is higher than this above its rest height, m on the canonical body."""
+_STEADY_S: Final = 0.05
+"""Sigma of the Gaussian on places before their speed is gated: one frame at 20 fps."""
+_ROUNDING_FRAMES: Final = 0.8
+"""Sigma of the Gaussian on corrections, which rounds the corners where a foot is caught and let go, at any rate."""
+_MEDIAN_S: Final = 0.10
+"""Half window of the median filter on contact: two frames at 20 fps."""
+_SHORTEST_S: Final = 0.15
+"""Shorter contact is none: three frames at 20 fps."""
+_EASE_S: Final = 0.20
+"""How long a correction of up to 2 cm fades before and after contact: four frames at 20 fps."""
+_EASE_M: Final = 0.02
+_LONGEST_EASE: Final = 2.0
+"""A larger one takes longer in proportion, up to so many times."""
+_SIDES: Final = ("left", "right")
+_LEG: Final = ("UpperLeg", "LowerLeg", "Foot")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One stretch of frames in which a foot stands."""
+
+    side: str
+    """left or right."""
+    start: int
+    stop: int
+    """First frame after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FootLock:
+    """A clip with locked feet, and what the lock did."""
+
+    clip: VrmClip
+    skate_before: float
+    """Mean horizontal speed of the parts of feet that are down, over the gated contacts, cm/s; 0 without contact."""
+    skate_after: float
+    """The same over the same frames of the locked clip."""
+    moved_cm: float = 0.0
+    """Largest displacement of an ankle, cm."""
+    spans: Sequence[Span] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Legs:
+    """The legs of a clip in world space; S sides, P = 2 parts of a foot: ankle and toe."""
+
+    sides: Sequence[str]
+    hip: Tensor  # (T, S, 3)
+    knee: Tensor  # (T, S, 3)
+    parts: Tensor  # (T, S, P, 3)
+    hips_quat: Tensor  # (T, S, 4) world orientation of the thigh's parent
+    quats: Tensor  # (T, S, 3, 4) world orientations of thigh, shank and foot
+    floor: Tensor  # (S, P) height of the parts when the sole lies on the floor, m
+
+
+def lock_feet(clip: VrmClip, body: Body) -> FootLock:
+    """The clip with feet that neither slide nor sink while they stand. The clip must have been made for ``body``.
+
+    Unchanged when it has no legs or nothing is in contact. Contacts, hips and the upper body stay as they are.
+    """
+    legs = _pose_legs(clip, body)
+    if legs is None:
+        return FootLock(clip, 0.0, 0.0)
+    down = _gate_contacts(clip, legs)  # (T, S, P)
+    spans = [(s, a, b) for s in range(len(legs.sides)) for a, b in _spans(down[:, s].any(-1), clip.fps)]
+    if not spans:
+        return FootLock(clip, 0.0, 0.0)
+    offset = _correction(legs, down, spans, clip.fps)  # (T, S, 3)
+    locked = _bend_legs(clip, legs, offset)
+    after = _pose_legs(locked, body)
+    assert after is not None
+    return FootLock(
+        clip=locked,
+        skate_before=_skate(legs.parts, down, clip.fps),
+        skate_after=_skate(after.parts, down, clip.fps),
+        moved_cm=100 * float(torch.linalg.vector_norm(after.parts - legs.parts, dim=-1)[..., 0].max()),
+        spans=tuple(Span(legs.sides[s], a, b) for s, a, b in spans),
+    )
+
+
+# --- what stands ----------------------------------------------------------------------------------------------------
+
+
+def _pose_legs(clip: VrmClip, body: Body) -> _Legs | None:
+    """The legs that body and clip both have, or None."""
+    bones = set(body.rest) & set(clip.rotations)
+    sides = [side for side in _SIDES if {side + bone for bone in _LEG} <= bones]
+    if not sides:
+        return None
+    wanted = {"hips", *(f"{side}{bone}" for side in sides for bone in (*_LEG, "Toes"))}
+    lower = Body({bone: place for bone, place in body.rest.items() if bone in wanted})
+    positions, world = pose_body(lower, clip)  # (T, J, 3), (T, J, 4)
+    rows = torch.tensor([[lower.index(side + bone) for bone in _LEG] for side in sides])  # (S, 3)
+    toes = [f"{side}Toes" if f"{side}Toes" in lower.rest else f"{side}Foot" for side in sides]
+    parts = torch.stack([rows[:, 2], torch.tensor([lower.index(toe) for toe in toes])], dim=-1)  # (S, P)
+    height = torch.tensor([place[1] for place in lower.rest.values()])
+    return _Legs(
+        sides=sides,
+        hip=positions[:, rows[:, 0]],
+        knee=positions[:, rows[:, 1]],
+        parts=positions[:, parts],
+        hips_quat=world[:, :1].expand(-1, len(sides), -1),
+        quats=world[:, rows],
+        floor=height[parts].to(positions),
+    )
+
+
+def _gate_contacts(clip: VrmClip, legs: _Legs) -> Tensor:
+    """Which parts of which feet are down: labelled so, low and slow. (T, S, P) bool"""
+    scale = clip.rest_hips_height / CANONICAL_HIPS_HEIGHT
+    label = clip.contacts.unflatten(1, (2, 2))[:, [_SIDES.index(side) for side in legs.sides]] > 0.5
+    low = legs.parts[..., 1] - legs.floor < scale * GATE_HEIGHT
+    speed = torch.zeros_like(legs.parts[..., 0])
+    if clip.num_frames > 1:
+        steady = smooth(legs.parts, _STEADY_S * clip.fps)
+        speed = torch.linalg.vector_norm(torch.gradient(steady, dim=0)[0], dim=-1) * clip.fps
+    down: Tensor = label & low & (speed < scale * GATE_SPEED)
+    return down
+
+
+def _spans(down: Tensor, fps: float) -> list[tuple[int, int]]:
+    """Stretches [start, stop) of a flag (T,) after a median filter, without short ones."""
+    half = round(_MEDIAN_S * fps)
+    window = torch.nn.functional.pad(down[None].float(), (half, half), mode="replicate")[0].unfold(0, 2 * half + 1, 1)
+    steady = torch.nn.functional.pad((window.mean(-1) > 0.5).int(), (1, 1))
+    edges = torch.diff(steady).nonzero()[:, 0].tolist()
+    shortest = max(2, round(_SHORTEST_S * fps))
+    return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= shortest]
+
+
+def _skate(parts: Tensor, down: Tensor, fps: float) -> float:
+    """Mean horizontal speed, cm/s, over the steps (T - 1) that a part (T, S, P, 3) is down at both ends of."""
+    both = down[1:] & down[:-1]
+    speed = torch.linalg.vector_norm(torch.diff(parts, dim=0)[..., [0, 2]], dim=-1) * fps
+    return 100 * float((speed * both).sum() / both.sum().clamp_min(1))
+
+
+# --- where it should be -----------------------------------------------------------------------------------------------
+
+
+def _correction(legs: _Legs, down: Tensor, spans: Sequence[tuple[int, int, int]], fps: float) -> Tensor:
+    """How far each foot moves, (T, S, 3) m: what holds it in its spans, fading outside of them."""
+    slide, lift = _slide(legs, down), _lift(legs, down)
+    offset = torch.zeros_like(legs.hip)
+    standing = torch.zeros(offset.shape[:2], dtype=torch.bool)
+    for side, start, stop in spans:
+        held = torch.stack([-slide[start:stop, side, 0], lift[start:stop, side], -slide[start:stop, side, 1]], dim=-1)
+        held[:, [0, 2]] -= held[:, [0, 2]].quantile(0.5, dim=0)
+        offset[start:stop, side], standing[start:stop, side] = held, True
+    for side, start, stop in spans:
+        _fade(offset[:, side], standing[:, side], start, stop, fps)
+    offset = _capped(offset)
+    # Well inside of a span the foot is held exactly; only where it is caught and let go are the corners rounded.
+    inside = (2 * smooth(standing.to(offset), _ROUNDING_FRAMES) - 1).clamp(0, 1)[..., None]
+    return _capped(torch.lerp(smooth(offset, _ROUNDING_FRAMES), offset, inside))
+
+
+def _capped(offset: Tensor) -> Tensor:
+    """No longer than :data:`MAX_MOVE`; what lifts a foot out of the floor goes first. (..., 3)"""
+    up = offset[..., 1].clamp(-MAX_MOVE, MAX_MOVE)
+    level = torch.linalg.vector_norm(offset[..., [0, 2]], dim=-1)
+    share = (torch.sqrt((MAX_MOVE**2 - up**2).clamp_min(0)) / level.clamp_min(1e-9)).clamp(max=1)
+    return torch.stack([offset[..., 0] * share, up, offset[..., 2] * share], dim=-1)
+
+
+def _slide(legs: _Legs, down: Tensor) -> Tensor:
+    """How far, in x and z, the parts that are down have slid since the first frame. (T, S, 2) m
+
+    A foot that rolls from heel to toe hands over from one part to the other; what both agree on is slide.
+    """
+    steps = torch.diff(legs.parts[..., [0, 2]], dim=0)  # (T - 1, S, P, 2)
+    weight = (down[1:] & down[:-1]).to(steps)[..., None] + 1e-3  # neither: both alike
+    slid = (steps * weight).sum(-2) / weight.sum(-2)
+    return torch.nn.functional.pad(slid.cumsum(0), (0, 0, 0, 0, 1, 0))
+
+
+def _lift(legs: _Legs, down: Tensor) -> Tensor:
+    """How far up the foot must go so that the lowest part that is down lies on the floor. (T, S) m"""
+    missing = legs.floor - legs.parts[..., 1]  # (T, S, P)
+    lower = down | ~down.any(-1, keepdim=True)  # neither: the lower one
+    return missing.masked_fill(~lower, -torch.inf).amax(-1).clamp(-MAX_SINK, MAX_MOVE)
+
+
+def _fade(offset: Tensor, held: Tensor, start: int, stop: int, fps: float) -> None:
+    """Let the correction (T, 3) of the span die away on both sides, in place, as far as no other span begins.
+
+    After the span it is gone by the last frame, so a clip that ends in a given pose still does.
+    """
+    frames = len(offset)
+    for edge, direction in ((start, -1), (stop - 1, 1)):
+        outside = torch.arange(edge + direction, frames if direction > 0 else -1, direction)
+        others = held[outside].nonzero()
+        free = int(others[0]) if len(others) else max(len(outside) - 1, 0) if direction > 0 else frames
+        effort = float(torch.linalg.vector_norm(offset[edge])) / _EASE_M
+        ease = min(free, max(1, round(_EASE_S * fps * min(max(effort, 1.0), _LONGEST_EASE))))
+        outside = outside[:ease]
+        amount = torch.arange(1, len(outside) + 1) / (ease + 1)
+        offset[outside] += (1 - amount**3 * (10 + amount * (6 * amount - 15)))[:, None] * offset[edge]
+
+
+# --- legs that follow -------------------------------------------------------------------------------------------------
+
+
+def _bend_legs(clip: VrmClip, legs: _Legs, offset: Tensor) -> VrmClip:
+    """The clip with ankles moved by ``offset`` (T, S, 3); frames without one keep their numbers."""
+    ankle = legs.parts[..., 0, :]
+    hinge = quat_rotate(legs.quats[..., 0, :], ankle.new_tensor([1.0, 0.0, 0.0]))
+    turn = turn_leg(*(points.double() for points in (legs.hip, legs.knee, ankle, ankle + offset, hinge)))
+    thigh = quat_multiply(turn.thigh, legs.quats[..., 0, :].double())
+    shank = quat_multiply(turn.shank, legs.quats[..., 1, :].double())
+    chain = [legs.hips_quat.double(), thigh, shank, legs.quats[..., 2, :].double()]
+    tracks = dict(clip.rotations)
+    moved = (offset != 0).any(-1, keepdim=True)  # (T, S, 1)
+    for i, bone in enumerate(_LEG):
+        local = normalize(quat_multiply(quat_conjugate(chain[i]), chain[i + 1])).to(clip.hips)  # (T, S, 4)
+        for s, side in enumerate(legs.sides):
+            kept = clip.rotations[side + bone]
+            near = torch.where((local[:, s] * kept).sum(-1, keepdim=True) < 0, -local[:, s], local[:, s])
+            tracks[side + bone] = torch.where(moved[:, s], near, kept)
+    return replace(clip, rotations=tracks)

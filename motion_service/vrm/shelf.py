@@ -1,0 +1,105 @@
+"""Keeps what is known of uploaded avatars, by id: in memory, and as one small JSON file each for the next start.
+
+The ``.vrm`` files themselves are not kept. Several processes may share a directory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import uuid
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from motion_service.errors import BadRequest, NotFound, StorageFailed
+from motion_service.vrm.avatar import ID_DIGITS, Avatar
+
+MAX_AVATARS: Final = 1000
+"""Avatars kept. With one more, the one that was uploaded longest ago goes."""
+
+_ID: Final = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
+_PARTIAL: Final = ".partial-"
+_JSON: Final = TypeAdapter(Avatar)
+
+
+class AvatarShelf:
+    """The avatars of one directory, or only of this process with None. Safe to use from several threads."""
+
+    def __init__(self, directory: Path | None, max_avatars: int = MAX_AVATARS) -> None:
+        self._directory = directory
+        self._max_avatars = max_avatars
+        self._lock = threading.Lock()
+        self._memory: OrderedDict[str, Avatar] = OrderedDict()
+        """Least recently used first."""
+
+    def put(self, avatar: Avatar) -> bool:
+        """Keep an avatar; True when it was not known. Raises :class:`StorageFailed` when the disk refuses."""
+        with self._lock:
+            path = self._path(avatar.id)
+            known = avatar.id in self._memory or path is not None and path.is_file()
+            if path is not None:
+                _write_whole(path, _JSON.dump_json(avatar))
+                self._sweep(path.parent)
+            self._remember(avatar)
+            return not known
+
+    def get(self, avatar_id: str) -> Avatar:
+        """A kept avatar. Raises :class:`NotFound`; its cause, if any, says what is wrong with the file on disk."""
+        with self._lock:
+            avatar = self._memory.get(avatar_id)
+            if avatar is None:
+                path = self._path(avatar_id) if _ID.fullmatch(avatar_id) else None
+                if path is None or not path.is_file():
+                    raise NotFound("there is no such avatar: upload it with POST /v1/avatars", field="avatar")
+                avatar = _read(path)
+            self._remember(avatar)
+            return avatar
+
+    def _path(self, avatar_id: str) -> Path | None:
+        return None if self._directory is None else self._directory / f"{avatar_id}.json"
+
+    def _remember(self, avatar: Avatar) -> None:
+        self._memory[avatar.id] = avatar
+        self._memory.move_to_end(avatar.id)
+        if len(self._memory) > self._max_avatars:
+            self._memory.popitem(last=False)
+
+    def _sweep(self, directory: Path) -> None:
+        """Remove the files that are too many. Another process may be doing the same."""
+        with suppress(OSError):
+            files = [path for path in directory.glob("*.json") if _ID.fullmatch(path.stem)]
+            too_many = max(0, len(files) - self._max_avatars)
+            for path in sorted(files, key=lambda path: path.stat().st_mtime_ns)[:too_many]:
+                path.unlink(missing_ok=True)
+                self._memory.pop(path.stem, None)
+
+
+def _read(path: Path) -> Avatar:
+    try:
+        avatar = _JSON.validate_json(path.read_bytes())
+        if avatar.id != path.stem:
+            raise BadRequest("the file holds another avatar")
+    except (OSError, ValidationError, BadRequest) as error:
+        raise NotFound("what was known of this avatar is lost: upload it again", field="avatar") from error
+    return avatar
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """The whole file or none."""
+    partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise StorageFailed("what is known of the avatar could not be written") from error

@@ -1,0 +1,17 @@
+"""model_dip_target_multi.npz: DiP told where a window shall end, target encoder "multi"."""
+
+from tests.golden import golden_targets
+
+NAME = "model_dip_target_multi.npz"
+
+
+def test_target_encoding() -> None:
+    golden_targets.check_encoding(NAME)
+
+
+def test_predictions() -> None:
+    golden_targets.check_target_predictions(NAME)
+
+
+def test_no_target() -> None:
+    golden_targets.check_no_target(NAME)
