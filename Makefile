@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help run test setup lint types unit clean
+.PHONY: help run test setup browser lint types unit clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
@@ -18,6 +18,10 @@ test: setup ## set up and run every check: format, lint, types, generated files,
 
 setup: ## make .venv with everything that running and checking needs
 	@scripts/motion/setup dev
+
+browser: setup ## install what the browser tests need (Chromium, npm packages) and run them
+	@scripts/motion/setup_browser
+	@scripts/motion/test tests/browser tests/export/test_vrma.py
 
 lint: setup ## format and lint only
 	@scripts/motion/check format lint

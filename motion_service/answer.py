@@ -12,12 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from motion_service.clips import PromptPlan
-from motion_service.errors import StorageFailed
-from motion_service.export.binary import encode_binary
+from torch import Tensor
+
+from motion_service.clips import PromptPlan, VrmClip
+from motion_service.errors import NotFound, StorageFailed
+from motion_service.export.binary import clip_to_blocks, encode_binary
 from motion_service.export.bvh import clip_to_bvh
 from motion_service.export.mp4 import write_mp4
-from motion_service.export.npy import clip_to_results
+from motion_service.export.npy import clip_to_joints, joints_to_results
 from motion_service.export.vrm_json import clip_to_fragments, encode_response
 from motion_service.export.vrma import clip_to_vrma
 from motion_service.quality import measure_clip
@@ -70,8 +72,8 @@ def take_to_answer(take: Take, store: ArtifactStore) -> Answer:
     fitted = [fit_clip(made.clip, take.fitting) for made in take.made]
     files = _Files(take, fitted[0], store)
     artifacts = files.write()
-    if len(fitted) > 1 and take.options.artifacts:
-        take.warnings.append("files other than the JSON hold the first repetition only")
+    if len(fitted) > 1 and (single := sorted({*artifacts} - {"vrm-json", "npy"})):
+        take.warnings.append(f"repetitions: {', '.join(single)} hold the first one only")
     take.timings_ms.update({stage: round(ms, 3) for stage, ms in take.made[0].timings_ms.items()})
     take.timings_ms["finish"] = _ms(finishing)
     take.timings_ms["total"] = _ms(take.started)
@@ -83,7 +85,7 @@ def take_to_answer(take: Take, store: ArtifactStore) -> Answer:
         text = encode_response(fitted[0].wire, head)
     body = text
     if take.options.format == "msgpack":
-        body = encode_binary(fitted[0].wire, {key: value for key, value in head.items() if key != "clips"})
+        body = encode_binary(fitted[0].wire, _head(take, fitted, metadata, store, clip_to_blocks))
     elif take.options.format != "vrm-json":
         body = files.body(take.options.format)
     return Answer(take.job_id, body, MEDIA_TYPES[take.options.format], metadata, artifacts, files.pending)
@@ -95,9 +97,8 @@ class _Files:
     def __init__(self, take: Take, fitted: FittedClip, store: ArtifactStore) -> None:
         self._job_id, self._store = take.job_id, store
         title = take.plan.prompt
-        made = take.made[0]
         self._contents: dict[str, Callable[[], bytes]] = {
-            "npy": lambda: clip_to_results(made.clip, title),
+            "npy": lambda: joints_to_results([_joints(repetition) for repetition in take.made], title),
             "vrma": lambda: clip_to_vrma(fitted.clip, fitted.body, title),
             "bvh": lambda: clip_to_bvh(fitted.clip, fitted.body).encode(),
         }
@@ -125,7 +126,7 @@ class _Files:
             return self._contents[kind]()
         try:
             return self._store.find(self._job_id, kind).read_bytes()
-        except Exception as error:
+        except (NotFound, OSError) as error:
             raise StorageFailed(f"the {kind} could not be written, and it was to be the answer") from error
 
     def save(self, kind: str, content: bytes) -> dict[str, Any]:
@@ -144,8 +145,19 @@ class _Files:
         return {"state": state, "url": self._store.url(self._job_id, kind)}
 
 
-def _head(take: Take, fitted: list[FittedClip], metadata: dict[str, Any], store: ArtifactStore) -> dict[str, Any]:
-    """The response without the tracks."""
+def _joints(made: SourceClip) -> Tensor:
+    """(T, 22, 3) m at 20 fps: the model's own joints where it makes them, else those of the canonical body."""
+    return clip_to_joints(made.clip) if made.joints is None else made.joints
+
+
+def _head(
+    take: Take,
+    fitted: list[FittedClip],
+    metadata: dict[str, Any],
+    store: ArtifactStore,
+    encode_clip: Callable[[VrmClip], Mapping[str, Any]] = clip_to_fragments,
+) -> dict[str, Any]:
+    """The response without the tracks of the first clip."""
     first = fitted[0].wire
     head: dict[str, Any] = {
         "job_id": take.job_id,
@@ -159,7 +171,7 @@ def _head(take: Take, fitted: list[FittedClip], metadata: dict[str, Any], store:
     }
     if len(fitted) > 1:
         pairs = zip(take.made, fitted, strict=True)
-        head["clips"] = [{"seed": made.seed, **clip_to_fragments(clip.wire)} for made, clip in pairs]
+        head["clips"] = [{"seed": made.seed, **encode_clip(clip.wire)} for made, clip in pairs]
     return head
 
 

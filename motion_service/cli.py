@@ -9,14 +9,15 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 
+from motion_service import cli_official
+from motion_service.cli_errors import console, failure, missing_extra
 from motion_service.client import DEFAULT_URL, MotionClient, parse_response
 from motion_service.errors import MotionError
 from motion_service.schemas import GenerateRequest, MotionResponse
 
 app = typer.Typer(help="Text to VRM motion.", no_args_is_help=True, add_completion=False)
-_console = Console(stderr=True, highlight=False)
+app.add_typer(cli_official.app)
 
 _PATIENCE_MS = 600_000
 """Deadline of a command in milliseconds: a person who waits at a terminal wants the motion, not a placeholder."""
@@ -45,10 +46,10 @@ def generate(
         motion = parse_response(body)
         out.write_bytes(body)
     except MotionError as error:
-        raise _failure(error.detail) from None
+        raise failure(error.detail) from None
     except OSError as error:
-        raise _failure(f"cannot write {out}: {error.strerror}") from None
-    _console.print(_summary(motion, out))
+        raise failure(f"cannot write {out}: {error.strerror}") from None
+    console.print(_summary(motion, out))
 
 
 @app.command()
@@ -57,7 +58,7 @@ def serve() -> None:
     try:
         from motion_service.main import main
     except ImportError as error:
-        raise _missing_extra(error) from None
+        raise missing_extra(error) from None
     main()
 
 
@@ -68,11 +69,11 @@ def show_prompt(prompt: Annotated[str, typer.Argument(help="A prompt in English 
         from motion_service.answer import plan_to_wire
         from motion_service.prompt import prompt_to_plan
     except ImportError as error:
-        raise _missing_extra(error) from None
+        raise missing_extra(error) from None
     try:
         plan = prompt_to_plan(_checked_request(prompt, {}).prompt)
     except MotionError as error:
-        raise _failure(error.detail) from None
+        raise failure(error.detail) from None
     typer.echo(json.dumps(plan_to_wire(plan), ensure_ascii=False, indent=2))
 
 
@@ -82,7 +83,7 @@ def _generate_here(prompt: str, options: dict[str, Any]) -> bytes:
         from motion_service.config import Config
         from motion_service.main import load_service
     except ImportError as error:
-        raise _missing_extra(error) from None
+        raise missing_extra(error) from None
     request = _checked_request(prompt, {**options, "artifacts": []})
     service = load_service(Config())
 
@@ -102,21 +103,10 @@ def _checked_request(prompt: str, options: dict[str, Any]) -> GenerateRequest:
         return GenerateRequest.model_validate({"prompt": prompt, **options})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise _failure(f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise failure(f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def _summary(motion: MotionResponse, out: Path) -> str:
     made = motion.metadata
     text = f"{out}: {motion.duration_sec:g} s at {motion.fps:g} fps by {made.generator}, seed {made.seed}"
     return text + (f" (placeholder: {made.fallback_reason})" if motion.fallback_used else "")
-
-
-def _missing_extra(error: ImportError) -> typer.Exit:
-    """Explain which extra the command needs."""
-    return _failure(f"this command needs the extra `server` ({error.name}): pip install 'motion-service[server]'")
-
-
-def _failure(detail: str) -> typer.Exit:
-    """Say what went wrong on standard error; raise the result to leave with exit code 1."""
-    _console.print(f"error: {detail}", style="red", markup=False)
-    return typer.Exit(1)

@@ -17,7 +17,7 @@ from torch import Tensor
 from motion_service.errors import GenerationFailed, NonFiniteOutput
 from motion_service.humanoid import VRM_PARENT
 
-Language = Literal["en", "ja"]
+Language = Literal["en", "ja", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,13 @@ class Segment:
     text: str
     """The words of this action, normalised, in the prompt's language."""
     action: str | None = None
-    """Name of the action understood, or None when unknown."""
+    """Name of the action understood; "none" when no bodily action is asked for, None when it is unknown."""
     detail: tuple[str, ...] = ()
     """Direction and side words found: left, right, both, forward, backward, turn."""
     seconds: float | None = None
     """Length, only when asked for in words."""
+    caption: str = ""
+    """The same as an English sentence in the style of motion captions: "a person waves with the right hand"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class VrmClip:
     expressions: Mapping[str, Tensor] = field(default_factory=dict)
     """{VRM expression: (T,) in 0..1}."""
     gaze: Tensor | None = None
-    """(T, 2) yaw and pitch in radians, or None."""
+    """(T, 2) radians against the head: yaw about +Y (to the left), pitch about +X (down); or None."""
 
     def __post_init__(self) -> None:
         frames = self.hips.shape[0]

@@ -22,6 +22,8 @@ from motion_service.mdm.official import OfficialCheckpoint, load_official
 from motion_service.mdm_adapter.mini import DiffusionSource
 from motion_service.mdm_adapter.official import OfficialSampler
 from motion_service.mdm_adapter.official_source import OfficialSource
+from motion_service.mdm_adapter.upstream import UpstreamSampler
+from motion_service.mdm_adapter.upstream_program import UpstreamProgram, load_program
 from motion_service.source import MotionSource
 from motion_service.telemetry import log_event
 from motion_service.text_bert import BertEncoder
@@ -31,17 +33,16 @@ from motion_service.text_encoder import TextEncoder, UseEncoder
 
 def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
     """Sources by provider name, the official ones first."""
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    encoders = _encoders(config.checkpoint_dir / config.text_dir, device)
+    device = choose_device(config)
+    encoders = text_encoders(config.checkpoint_dir / config.text_dir, device)
+    program = _program(config)
     paths = {
         "mdm": config.mdm_checkpoint,
         "mdm-encoder": config.mdm_encoder_checkpoint,
         "dip": config.dip_checkpoint,
     }
     makers: dict[str, Callable[[], MotionSource]] = {
-        name: _official_maker(name, config.checkpoint_dir / path, encoders, config.data_dir, worker, device)
+        name: _official_maker(name, config.checkpoint_dir / path, encoders, config.data_dir, program, worker, device)
         for name, path in paths.items()
     }
     makers["mini"] = lambda: DiffusionSource(load_checkpoint(mini_directory()), UseEncoder(), worker, device=device)
@@ -59,13 +60,39 @@ def mini_directory() -> Path:
     return packed if packed.is_dir() else package.parent / "models" / "motion" / "mini"
 
 
-def load_sampler(checkpoint: OfficialCheckpoint, encoder: TextEncoder, data_dir: Path, device: str) -> OfficialSampler:
-    """A sampler with the statistics that go with the checkpoint. Raises ModelUnavailable."""
+def load_sampler(
+    checkpoint: OfficialCheckpoint,
+    encoder: TextEncoder,
+    data_dir: Path,
+    device: str,
+    program: UpstreamProgram | None = None,
+) -> OfficialSampler:
+    """A sampler with the statistics that go with the checkpoint; with ``program`` it runs the official code.
+
+    Raises ModelUnavailable.
+    """
     statistics = load_statistics(checkpoint.directory, data_dir)
+    if program is not None:
+        return UpstreamSampler(checkpoint, encoder, statistics, program, device=device)
     return OfficialSampler(checkpoint, encoder, statistics, device=device)
 
 
-def _encoders(directory: Path, device: str) -> Callable[[str], TextEncoder]:
+def open_sampler(path: Path, config: Config) -> OfficialSampler:
+    """One official checkpoint with its text encoder, for the command line. Raises ModelUnavailable."""
+    device = choose_device(config)
+    checkpoint = load_official(path)
+    encoder = text_encoders(config.checkpoint_dir / config.text_dir, device)(checkpoint.config.text_encoder)
+    return load_sampler(checkpoint, encoder, config.data_dir, device, _program(config)())
+
+
+def choose_device(config: Config) -> str:
+    """Where models live: as configured, or the first GPU when there is one."""
+    if config.device != "auto":
+        return config.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def text_encoders(directory: Path, device: str) -> Callable[[str], TextEncoder]:
     """Text encoders by name, each loaded when first asked for and then shared."""
 
     @cache
@@ -77,14 +104,37 @@ def _encoders(directory: Path, device: str) -> Callable[[str], TextEncoder]:
     return load
 
 
+def _program(config: Config) -> Callable[[], UpstreamProgram | None]:
+    """The official code, imported when first asked for and then shared; None where our own engine is chosen."""
+
+    @cache
+    def load() -> UpstreamProgram | None:
+        if config.mdm_engine == "own":
+            return None
+        program = load_program(config.mdm_repo_dir)
+        log_event("official code imported", commit=program.commit, sha256=program.sha256)
+        if not program.is_pinned:
+            log_event("official code is not the commit this was tested with", level=logging.WARNING)
+        return program
+
+    return load
+
+
 def _official_maker(
-    name: str, path: Path, encoders: Callable[[str], TextEncoder], data_dir: Path, worker: Worker, device: str
+    name: str,
+    path: Path,
+    encoders: Callable[[str], TextEncoder],
+    data_dir: Path,
+    program: Callable[[], UpstreamProgram | None],
+    worker: Worker,
+    device: str,
 ) -> Callable[[], MotionSource]:
     def make() -> MotionSource:
         checkpoint = load_official(path)
         for warning in checkpoint.warnings:
             log_event("checkpoint warning", level=logging.WARNING, provider=name, warning=warning)
-        sampler = load_sampler(checkpoint, encoders(checkpoint.config.text_encoder), data_dir, device)
+        encoder = encoders(checkpoint.config.text_encoder)
+        sampler = load_sampler(checkpoint, encoder, data_dir, device, program())
         return OfficialSource(name, sampler, worker)
 
     return make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -50,6 +50,28 @@ class SourceClip:
     """Further metadata, JSON values only."""
 
 
+EditMode = Literal["in_between", "upper_body"]
+
+LOWER_BODY: Final = frozenset(
+    ["hips", *(f"{side}{part}" for side in ("left", "right") for part in ("UpperLeg", "LowerLeg", "Foot", "Toes"))]
+)
+"""The bones that upper_body keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditPlan:
+    """Which part of a clip is made anew. The other part stays the client's."""
+
+    mode: EditMode
+    prefix_end: float = 0.25
+    suffix_start: float = 0.75
+    """in_between: share of the clip where the gap begins, and where it ends."""
+
+    def gap(self, num_frames: int) -> tuple[int, int]:
+        """First frame of the gap and first frame after it, counted as the official ``sample.edit`` does."""
+        return int(self.prefix_end * num_frames), int(self.suffix_start * num_frames)
+
+
 @runtime_checkable
 class MotionSource(Protocol):
     """Something that turns a planned prompt into a clip. Raises :class:`~motion_service.errors.GenerationFailed`."""
@@ -61,4 +83,18 @@ class MotionSource(Protocol):
 
     async def generate(self, request: SourceRequest) -> SourceClip:
         """One clip at the source's native rate. The event loop must stay free while it works."""
+        ...
+
+
+@runtime_checkable
+class EditingSource(MotionSource, Protocol):
+    """A source that can also make a part of a given clip anew."""
+
+    async def edit(self, request: SourceRequest, clip: VrmClip, plan: EditPlan) -> SourceClip:
+        """A clip of the length of ``clip`` at the source's own rate, led by what the plan keeps of it.
+
+        ``clip`` has VRM 1.0 axes, any body and rate, and is not longer than ``max_seconds``; ``request.seconds`` says
+        nothing. What is kept comes back as far as the source can tell it; :mod:`motion_service.edit` puts the
+        client's own numbers there.
+        """
         ...

@@ -24,7 +24,7 @@ LEVELS: dict[str, int] = {
     ),
     **dict.fromkeys(["vrm", "download"], 3),
     **dict.fromkeys(["export", "placeholder", "quality", "mdm_adapter"], 4),
-    **dict.fromkeys(["edit", "speak", "training", "answer"], 5),
+    **dict.fromkeys(["edit", "speak", "training", "answer", "sampling"], 5),
     "pipeline": 6,
     **dict.fromkeys(["stream", "jobs"], 7),
     "api": 8,
@@ -38,7 +38,15 @@ SAME_LEVEL: dict[str, set[str]] = {"jobs": {"stream"}, "cluster": {"main"}, "cli
 ONLY: dict[str, set[str]] = {"store": {"clips", "errors"}, "client": {"schemas", "errors"}}
 """Units that may import less than their level allows."""
 
-PART_OF = {"prompt_ja": "prompt", "text_clip": "text_encoder", "text_bert": "text_encoder", "loading": "main", "__main__": "main"}
+PART_OF = {
+    "prompt_ja": "prompt",
+    "text_clip": "text_encoder",
+    "text_bert": "text_encoder",
+    "loading": "main",
+    "__main__": "main",
+    "cli_official": "cli",
+    "cli_errors": "cli",
+}
 """Modules that belong to another unit."""
 
 BUILDS_FROM_CONFIG = {"main", "cli", "cluster"}
@@ -55,6 +63,7 @@ MAX_FUNCTION_LINES = 60
 BROAD_EXCEPT: dict[str, str] = {
     "pipeline:_make_or_fall_back": "the edge of the models: whatever they throw, the avatar must not freeze",
     "jobs:_write": "the edge of the thread that writes files after the answer",
+    "mdm.convert:_unpickle": "the edge of the converting child process: a broken or hostile file can raise anything",
 }
 """``module:function`` -> why an ``except Exception`` stands there. Only a thread or process edge is a reason."""
 

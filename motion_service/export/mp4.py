@@ -1,7 +1,7 @@
 """A clip to an mp4 that every browser plays: H.264, yuv420p, index in front. The picture comes from ``render``.
 
-Encoded with PyAV: one wheel with FFmpeg's libraries, frames straight from numpy. Not with moviepy, which pipes frames to
-an ffmpeg program that must be there too, and brings a video editor of which this would use nothing.
+Encoded with PyAV: one wheel with FFmpeg's libraries, frames straight from numpy. Not with moviepy, which pipes frames
+to an ffmpeg program that must be there too, and brings a video editor of which this would use nothing.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class DiffusionSource:
         cues = plan_to_cues(request.plan, num_frames, self._config.fps)
         sampling, warnings = self._decide(request, job.check)
         readings = self._read(cues, sampling.generator)
-        warnings += tuple(_misread(cue, self.name) for cue, reading in zip(cues, readings, strict=True) if reading.lost)
+        warnings += tuple(misread(cue, self.name) for cue, reading in zip(cues, readings, strict=True) if reading.lost)
         embeddings = [reading.embedding for reading in readings]
         marks.append(time.perf_counter())
         normalised = torch.cat(list(self._windows(cues, embeddings, sampling)))  # (T, F)
@@ -153,8 +153,14 @@ class DiffusionSource:
             yield frames[0].cpu()
 
     @torch.inference_mode()
-    def _sample_window(self, memory: TextMemory, prefix: Tensor, sampling: _Sampling) -> Tensor:
-        """One window (1, P, F) after ``prefix`` (1, C, F)."""
+    def _sample_window(
+        self,
+        memory: TextMemory,
+        prefix: Tensor,
+        sampling: _Sampling,
+        condition: Callable[[Denoise], Denoise] = lambda denoise: denoise,
+    ) -> Tensor:
+        """One window (1, P, F) after ``prefix`` (1, C, F). ``condition`` puts what is known into guided predictions."""
 
         def noise(x: Tensor) -> Tensor:
             return torch.randn(x.shape, generator=sampling.generator).to(x.device)
@@ -163,7 +169,7 @@ class DiffusionSource:
             sampling.check()
 
         start = noise(prefix.new_empty(1, self._config.network.predict_frames, self._config.network.features))
-        denoise = guided(self._denoise_with(memory, prefix.expand(2, -1, -1)), sampling.guidance)
+        denoise = condition(guided(self._denoise_with(memory, prefix.expand(2, -1, -1)), sampling.guidance))
         return continue_smoothly(prefix, sample_ddpm(denoise, start, sampling.schedule, noise, on_step))
 
     def _denoise_with(self, memory: TextMemory, prefix: Tensor) -> Denoise:
@@ -193,7 +199,8 @@ def read_cues(
     return [reader.read(embedding, generator, cue.action) for cue, embedding in zip(cues, embeddings, strict=True)]
 
 
-def _misread(cue: Cue, name: str) -> str:
+def misread(cue: Cue, name: str) -> str:
+    """The warning for a text that was not understood."""
     return f"prompt: {name} knows no action like {cue.text!r}, the motion may be anything"
 
 

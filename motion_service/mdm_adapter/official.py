@@ -6,7 +6,7 @@ It decides nothing about requests; :mod:`~motion_service.mdm_adapter.official_so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +21,7 @@ from motion_service.features.humanml3d import denormalise, normalise
 from motion_service.features.statistics import Statistics
 from motion_service.mdm.guidance import conditioned
 from motion_service.mdm.official import OfficialCheckpoint
-from motion_service.text_encoder import TextEncoder
+from motion_service.text_encoder import LimitedTextEncoder, TextEncoder
 
 MAX_FRAMES: Final = 196
 """Longest clip that a one-shot model was trained on: 9.8 s."""
@@ -134,6 +134,13 @@ class OfficialSampler:
             warnings += (f"guidance: {self.checkpoint.name} was trained without dropping texts, so 1 is taken",)
             scale = 1.0
         return Run(schedule, scale, draw, ddim, check), warnings
+
+    def cut_warnings(self, texts: Iterable[str]) -> Iterator[str]:
+        """A line for each text that the text encoder cannot read whole."""
+        for text in texts:
+            lost = self.encoder.cut(text) if isinstance(self.encoder, LimitedTextEncoder) else None
+            if lost:
+                yield f"prompt: the text encoder reads no more; the last {lost} tokens of {text[:40]!r} were cut"
 
     def normalise(self, features: Tensor) -> Tensor:
         """De-normalised features (..., 263) as the network reads them, on its device."""

@@ -83,7 +83,7 @@ class OfficialSource:
             guidance=run.guidance,
             seed=request.seed,
             timings_ms={"queue": 1000 * job.waited_s, "text": text_ms, "sample": sample_ms, "decode": decode_ms},
-            warnings=(*warnings, *self._cut_warnings(cues)),
+            warnings=(*warnings, *self.sampler.cut_warnings(cue.text for cue in cues)),
             joints=joints.positions,
             facts=facts,
         )
@@ -96,14 +96,6 @@ class OfficialSource:
                 return cues if plan.language == "en" else [Cue(plan_to_caption(plan), num_frames)]
             return [Cue(caption, cue.num_frames, cue.action) for caption, cue in zip(plan.captions, cues, strict=True)]
         return [Cue(plan_to_caption(plan), num_frames)]
-
-    def _cut_warnings(self, cues: Sequence[Cue]) -> Iterator[str]:
-        """What the text encoder could not read whole."""
-        cut = getattr(self.sampler.encoder, "cut", None)
-        for cue in cues:
-            lost = cut(cue.text) if cut else None
-            if lost:
-                yield f"prompt: the text encoder reads no more; the last {lost} tokens of {cue.text[:40]!r} were cut"
 
     def _windows(
         self,

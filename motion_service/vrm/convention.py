@@ -22,7 +22,7 @@ def to_vrm0(clip: VrmClip) -> VrmClip:
 
     Conjugation by a half turn about Y: q' = (-x, y, -z, w) and p' = (-x, y, -z). three-vrm-animation does the same when
     it plays a VRMA on VRM 0.x (https://github.com/pixiv/three-vrm, createVRMAnimationClip.ts). Gaze is told against the
-    head, left and up, so it stays.
+    head, left and down, so it stays.
     """
     turn = clip.hips.new_tensor([-1.0, 1.0, -1.0])
     turn_quat = clip.hips.new_tensor([-1.0, 1.0, -1.0, 1.0])

@@ -1,7 +1,7 @@
 """From a source's clip to the clip of one avatar: every step after the model, in order.
 
-Bones and size of the avatar, foot lock on its legs, the stage it plays on, small signs of life, frame rate, and last the
-convention of whoever plays it. Each step is a module beside this one; here is only their order.
+Bones and size of the avatar, the stage it plays on, foot lock on its legs, small signs of life, frame rate, and last
+the convention of whoever plays it. Each step is a module beside this one; here is only their order.
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ class FittedClip:
 def fit_clip(clip: VrmClip, fitting: Fitting) -> FittedClip:
     """Fit a source's clip (VRM 1.0 axes, any body) to an avatar and a stage."""
     body = fitting.body
-    clip, facts = clip_to_body(clip, body), {}
-    if fitting.foot_lock:
+    clip = stage_clip(clip_to_body(clip, body), fitting.root, fitting.settle)
+    facts = {}
+    if fitting.foot_lock:  # after the stage, which moves feet; its own sliding is too fast to be taken for standing
         locked = lock_feet(clip, body)
         clip = locked.clip
         facts = {
@@ -85,7 +86,6 @@ def fit_clip(clip: VrmClip, fitting: Fitting) -> FittedClip:
             "skate_after_lock_cm_s": locked.skate_after,
             "foot_lock_moved_cm": locked.moved_cm,
         }
-    clip = stage_clip(clip, fitting.root, fitting.settle)
     if fitting.expressions:
         clip = _with_life(clip, fitting)
     clip = resample_clip(clip, fitting.fps)

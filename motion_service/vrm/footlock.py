@@ -29,6 +29,8 @@ MAX_MOVE: Final = 0.06
 """An ankle is moved at most this far, m."""
 MAX_SINK: Final = 0.01
 """A foot that hovers while in contact is pushed down at most this far, m."""
+FLOOR_GIVE: Final = 0.01
+"""A foot that sinks while it is not in contact is lifted, too: by half of this when it is this deep, m."""
 GATE_SPEED: Final = 0.24
 """A foot joint faster than this, smoothed, is not in contact, whatever its label says; m/s on the canonical body."""
 GATE_HEIGHT: Final = 0.04
@@ -46,6 +48,7 @@ _EASE_S: Final = 0.20
 _EASE_M: Final = 0.02
 _LONGEST_EASE: Final = 2.0
 """A larger one takes longer in proportion, up to so many times."""
+_TINY_M: Final = 1e-6
 _SIDES: Final = ("left", "right")
 _LEG: Final = ("UpperLeg", "LowerLeg", "Foot")
 
@@ -91,16 +94,18 @@ class _Legs:
 def lock_feet(clip: VrmClip, body: Body) -> FootLock:
     """The clip with feet that neither slide nor sink while they stand. The clip must have been made for ``body``.
 
-    Unchanged when it has no legs or nothing is in contact. Contacts, hips and the upper body stay as they are.
+    Unchanged when it has no legs or nothing is labelled as contact. Contacts, hips and upper body stay as they are.
     """
     legs = _pose_legs(clip, body)
-    if legs is None:
+    if legs is None or not bool((clip.contacts > 0.5).any()):
         return FootLock(clip, 0.0, 0.0)
     down = _gate_contacts(clip, legs)  # (T, S, P)
     spans = [(s, a, b) for s in range(len(legs.sides)) for a, b in _spans(down[:, s].any(-1), clip.fps)]
-    if not spans:
-        return FootLock(clip, 0.0, 0.0)
-    offset = _correction(legs, down, spans, clip.fps)  # (T, S, 3)
+    standing = torch.zeros(down.shape[:2], dtype=torch.bool)  # (T, S)
+    for s, a, b in spans:
+        standing[a:b, s] = True
+    down &= standing[..., None]
+    offset = _correction(legs, down, standing, spans, clip.fps)  # (T, S, 3)
     locked = _bend_legs(clip, legs, offset)
     after = _pose_legs(locked, body)
     assert after is not None
@@ -173,17 +178,20 @@ def _skate(parts: Tensor, down: Tensor, fps: float) -> float:
 # --- where it should be -----------------------------------------------------------------------------------------------
 
 
-def _correction(legs: _Legs, down: Tensor, spans: Sequence[tuple[int, int, int]], fps: float) -> Tensor:
+def _correction(
+    legs: _Legs, down: Tensor, standing: Tensor, spans: Sequence[tuple[int, int, int]], fps: float
+) -> Tensor:
     """How far each foot moves, (T, S, 3) m: what holds it in its spans, fading outside of them."""
     slide, lift = _slide(legs, down), _lift(legs, down)
     offset = torch.zeros_like(legs.hip)
-    standing = torch.zeros(offset.shape[:2], dtype=torch.bool)
     for side, start, stop in spans:
         held = torch.stack([-slide[start:stop, side, 0], lift[start:stop, side], -slide[start:stop, side, 1]], dim=-1)
         held[:, [0, 2]] -= held[:, [0, 2]].quantile(0.5, dim=0)
-        offset[start:stop, side], standing[start:stop, side] = held, True
+        offset[start:stop, side] = held
     for side, start, stop in spans:
         _fade(offset[:, side], standing[:, side], start, stop, fps)
+    sunk = _buoyancy(legs)
+    offset[..., 1] = torch.where(sunk > 0, torch.maximum(offset[..., 1], sunk), offset[..., 1])
     offset = _capped(offset)
     # Well inside of a span the foot is held exactly; only where it is caught and let go are the corners rounded.
     inside = (2 * smooth(standing.to(offset), _ROUNDING_FRAMES) - 1).clamp(0, 1)[..., None]
@@ -214,6 +222,16 @@ def _lift(legs: _Legs, down: Tensor) -> Tensor:
     missing = legs.floor - legs.parts[..., 1]  # (T, S, P)
     lower = down | ~down.any(-1, keepdim=True)  # neither: the lower one
     return missing.masked_fill(~lower, -torch.inf).amax(-1).clamp(-MAX_SINK, MAX_MOVE)
+
+
+def _buoyancy(legs: _Legs) -> Tensor:
+    """How far up a foot is pushed by a soft floor, in contact or not. (T, S) m
+
+    Nearly the whole depth of one that is deep, next to nothing at a millimetre: there is no corner at the surface.
+    """
+    depth = (legs.floor - legs.parts[..., 1]).amax(-1).clamp_min(0)
+    lift = smooth(depth**2 / (depth + FLOOR_GIVE), 1.0)
+    return lift.masked_fill(lift < _TINY_M, 0.0)
 
 
 def _fade(offset: Tensor, held: Tensor, start: int, stop: int, fps: float) -> None:

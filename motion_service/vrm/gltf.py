@@ -72,7 +72,7 @@ class BufferView(Part):
 
 
 class Accessor(Part):
-    bufferView: Index | None = None
+    bufferView: Annotated[int, Field(ge=-1, lt=2**31)] | None = None  # old exporters write -1 for none
     componentType: Literal[5120, 5121, 5122, 5123, 5125, 5126]
     count: Annotated[int, Field(ge=0, le=MAX_COUNT)]
     type: Literal["SCALAR", "VEC2", "VEC3", "VEC4", "MAT2", "MAT3", "MAT4"]
@@ -108,7 +108,7 @@ def check_sizes(gltf: Gltf, binary_length: int) -> None:
     """
     buffers, views = gltf.buffers or [], gltf.bufferViews or []
     for i, buffer in enumerate(buffers):
-        there = len(buffer.uri) if buffer.uri is not None else binary_length if i == 0 else MAX_BUFFER
+        there = len(buffer.uri) if buffer.uri else binary_length if i == 0 else MAX_BUFFER
         if buffer.byteLength > there:
             raise _too_long(f"buffers.{i}")
     for i, view in enumerate(views):
@@ -117,7 +117,7 @@ def check_sizes(gltf: Gltf, binary_length: int) -> None:
         if (view.byteOffset or 0) + view.byteLength > buffers[view.buffer].byteLength:
             raise _too_long(f"bufferViews.{i}")
     for i, accessor in enumerate(gltf.accessors or []):
-        if accessor.bufferView is None:
+        if accessor.bufferView is None or accessor.bufferView < 0:
             continue
         if accessor.bufferView >= len(views):
             raise _nowhere(f"accessors.{i}.bufferView")

@@ -21,6 +21,9 @@ MAX_REACH: Final = 0.9995
 _STRAIGHT: Final = math.sin(math.radians(3.0))
 """Sine of the knee angle below which the plane comes from the thigh's own hinge: three points on a line have none."""
 
+_WRONG: Final = math.sin(math.radians(8.0))
+"""Sine of the backward bend from which a knee is not bent any further."""
+
 
 @dataclass(frozen=True, slots=True)
 class LegTurn:
@@ -41,12 +44,14 @@ def turn_leg(hip: Tensor, knee: Tensor, ankle: Tensor, target: Tensor, hinge: Te
     thigh, shank = _length(knee - hip), _length(ankle - knee)  # (...,)
     reach, wanted = _length(ankle - hip), _length(target - hip)
     spare = (MAX_REACH * (thigh + shank) - reach).clamp_min(1e-9)
-    wanted = torch.where(wanted > reach, reach + spare * torch.tanh((wanted - reach) / spare), wanted)
-    wanted = wanted.maximum((thigh - shank).abs() + 1e-4)
     normal = torch.linalg.cross(knee - hip, ankle - knee)  # twice the triangle, along the flexion axis
     size = (thigh * shank)[..., None]
-    backward = (normal * hinge).sum(-1, keepdim=True) < -_STRAIGHT * size  # a knee bent the wrong way keeps its side
-    axis = normalize(normal + torch.where(backward, -_STRAIGHT, _STRAIGHT) * size * hinge)
+    bend = (normal * hinge).sum(-1, keepdim=True) / size  # sine of the knee, negative when it is bent the wrong way
+    sound = (1 + bend[..., 0] / _WRONG).clamp(0, 1)
+    stretched = reach + spare * torch.tanh((wanted - reach) / spare)
+    wanted = torch.where(wanted > reach, stretched, torch.lerp(reach, wanted, sound))
+    wanted = wanted.maximum((thigh - shank).abs() + 1e-4)
+    axis = normalize(normal + torch.where(bend < -_STRAIGHT, -_STRAIGHT, _STRAIGHT) * size * hinge)
     old_lead, old_flexion = _triangle(thigh, shank, reach)
     lead, flexion = _triangle(thigh, shank, wanted)
     bend_thigh = axis_angle_to_quat(axis, old_lead - lead)

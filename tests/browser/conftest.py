@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,10 +27,6 @@ CHROMIUM_ARGS = [
     "--enable-unsafe-swiftshader",
 ]
 """No network but the loopback, and WebGL on the CPU, which newer versions no longer choose by themselves."""
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "browser: needs Chromium and tests/browser/node_modules")
 
 
 class Viewer:
@@ -57,8 +54,10 @@ def viewer() -> Iterator[Viewer]:
     demand_node_modules()
     chromium = find_chromium()
     demand(chromium, "needs a Chromium in PATH")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with Loopback() as site, playwright.sync_playwright() as tool:
+    demand(find_spec("playwright"), "needs the Python package playwright")
+    from playwright.sync_api import sync_playwright
+
+    with Loopback() as site, sync_playwright() as tool:
         browser = tool.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
         yield Viewer(browser.new_page(), site)
         browser.close()

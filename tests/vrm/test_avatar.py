@@ -145,6 +145,16 @@ def test_null_is_the_same_as_nothing() -> None:
     assert read_avatar(pack(document)).name == ""
 
 
+def test_what_old_exporters_write() -> None:
+    """An empty uri beside the data, a sparse accessor on view -1, nodes without mesh or skin at -1."""
+    document = make_document(version="0.x")
+    document["buffers"] = [{"byteLength": 61, "uri": ""}]
+    document["bufferViews"] = [{"buffer": 0, "byteOffset": 1, "byteLength": 60}]
+    document["accessors"] = [{"bufferView": -1, "componentType": 5126, "count": 9, "type": "VEC3"}]
+    document["nodes"][3] |= {"mesh": -1, "skin": -1, "children": document["nodes"][3]["children"]}
+    assert_same_body(read_avatar(pack(document, b"\0" * 61)).body, MANNEQUIN_BODY)
+
+
 def test_expressions_of_vrm_1() -> None:
     document = make_document()
     document["extensions"]["VRMC_vrm"]["expressions"] = {

@@ -177,6 +177,17 @@ def test_sunken_feet_are_lifted_and_hovering_ones_lowered_by_a_centimetre(height
     assert float((above - left_over).abs().max()) < 0.002
 
 
+def test_a_foot_that_sinks_while_it_travels_is_lifted_but_not_held() -> None:
+    clip = standing()
+    run = torch.linspace(0, 4, clip.num_frames)[:, None] * torch.tensor([0.0, 0.0, 1.0])
+    clip = replace(clip, hips=clip.hips + run + torch.tensor([0.0, -0.04, 0.0]))
+    lock = lock_feet(clip, CANONICAL_BODY)
+    before, after = (place(case, CANONICAL_BODY, *CONTACT_BONES) for case in (clip, lock.clip))
+    assert not lock.spans
+    assert_close((after - before)[..., 1], torch.full(after.shape[:2], 0.04**2 / 0.05), atol=2e-3, rtol=0)
+    assert_close(after[..., [0, 2]], before[..., [0, 2]], atol=1e-3, rtol=0)
+
+
 def test_a_clip_that_stops_standing_ends_in_the_pose_it_ended_in() -> None:
     clip = drift(standing())
     contacts = clip.contacts.clone()
@@ -293,6 +304,13 @@ def test_the_ankle_gets_where_it_is_asked_and_a_stretched_leg_stays_short_of_it(
 def test_an_ankle_that_stays_turns_nothing(swing, knee: float) -> None:
     hip, middle, ankle, hinge = bent_leg(swing, knee)
     turn = turn_leg(hip, middle, ankle, ankle, hinge)
+    for q in (turn.thigh, turn.shank):
+        assert float(q[..., :3].norm()) < 1e-6
+
+
+def test_a_knee_that_is_bent_the_wrong_way_is_not_bent_further() -> None:
+    hip, middle, ankle, hinge = bent_leg((0.0, 0.0, 0.0), -0.3)
+    turn = turn_leg(hip, middle, ankle, ankle + 0.05 * (hip - ankle), hinge)
     for q in (turn.thigh, turn.shank):
         assert float(q[..., :3].norm()) < 1e-6
 
