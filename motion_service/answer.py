@@ -20,6 +20,7 @@ from motion_service.export.binary import clip_to_blocks, encode_binary
 from motion_service.export.bvh import clip_to_bvh
 from motion_service.export.mp4 import write_mp4
 from motion_service.export.npy import clip_to_joints, joints_to_results
+from motion_service.export.smpl import smpl_writers
 from motion_service.export.vrm_json import clip_to_fragments, encode_response
 from motion_service.export.vrma import clip_to_vrma
 from motion_service.quality import measure_clip
@@ -28,6 +29,7 @@ from motion_service.source import SourceClip
 from motion_service.store import ARTIFACT_KINDS, ArtifactStore
 from motion_service.telemetry import log_event
 from motion_service.vrm.fitting import FittedClip, Fitting, fit_clip
+from motion_service.vrm.smpl_files import SmplAssets
 
 MEDIA_TYPES: Final[Mapping[str, str]] = {
     **{kind: known.media_type for kind, known in ARTIFACT_KINDS.items()},
@@ -50,6 +52,8 @@ class Take:
     timings_ms: dict[str, float]
     started: float
     """time.monotonic() when the request came in."""
+    smpl: SmplAssets | None = None
+    """The body model, when the SMPL files were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +106,12 @@ class _Files:
             "vrma": lambda: clip_to_vrma(fitted.clip, fitted.body, title),
             "bvh": lambda: clip_to_bvh(fitted.clip, fitted.body).encode(),
         }
-        self._write_mp4 = partial(write_mp4, fitted.clip, title=title)
+        self._slow: dict[str, Callable[[Path], object]] = {"mp4": partial(write_mp4, fitted.clip, title=title)}
         self._wanted: set[str] = {*take.options.artifacts} | ({take.options.format} - {"msgpack"})
+        if take.smpl is not None:
+            first = take.made[0]
+            self._slow |= smpl_writers(_joints(first), first.clip.fps, take.smpl, title)
+            self._wanted |= {"smpl", "hik"}
         self._format = take.options.format
         self.pending: dict[str, Callable[[Path], object]] = {}
 
@@ -114,10 +122,10 @@ class _Files:
             if kind in self._contents:
                 states[kind] = self.save(kind, self._contents[kind]())
             elif self._format == kind:
-                states[kind] = self._save_with(kind, self._write_mp4)
+                states[kind] = self._save_with(kind, self._slow[kind])
             else:
                 states[kind] = self._status(kind, "pending")
-                self.pending[kind] = self._write_mp4
+                self.pending[kind] = self._slow[kind]
         return states
 
     def body(self, kind: str) -> bytes:

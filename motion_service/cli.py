@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from motion_service import cli_official
+from motion_service import cli_official, cli_verify
 from motion_service.cli_errors import console, failure, missing_extra
 from motion_service.client import DEFAULT_URL, MotionClient, parse_response
 from motion_service.errors import MotionError
@@ -18,6 +18,7 @@ from motion_service.schemas import GenerateRequest, MotionResponse
 
 app = typer.Typer(help="Text to VRM motion.", no_args_is_help=True, add_completion=False)
 app.add_typer(cli_official.app)
+app.add_typer(cli_verify.app)
 
 _PATIENCE_MS = 600_000
 """Deadline of a command in milliseconds: a person who waits at a terminal wants the motion, not a placeholder."""

@@ -118,6 +118,7 @@ def sample(
             include_prefix=autoregressive_include_prefix,
         )
         sampling.check_batch(sampler, batch)
+        directory.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is told before the work
         made = _run(sampler, batch, directory, mp4)
     _tell(made, directory)
 

@@ -54,6 +54,9 @@ class Config(BaseSettings):
     """Where downloaded checkpoints lie. ``MOTION_MODEL_DIR`` is the same thing; ``CHECKPOINT_DIR`` wins when both are
     set. In a container: ``/checkpoint_dir``. The shipped ``mini`` is never looked for here, as a mount may hide it."""
 
+    conversion_dir: Path | None = Field(None, validation_alias="MOTION_CONVERSION_DIR")
+    """Where converted ``.pt`` files are kept when ``CHECKPOINT_DIR`` cannot be written. Default: beside the ``.pt``."""
+
     data_dir: Path = Field(Path("data/motion"), validation_alias="MOTION_DATA_DIR")
     """Where data that models need lies: ``dataset/HumanML3D/{Mean,Std}.npy``, ``body_models/smpl``. In a container:
     ``/data/motion``."""

@@ -20,8 +20,16 @@ from motion_service.edit_schemas import EditRequest
 from motion_service.errors import BadRequest, NotFound
 from motion_service.export.read import json_to_clip
 from motion_service.features.vrm_native import VRM_FPS, heading
-from motion_service.geometry.rotation import normalize, quat_identity, quat_multiply, quat_rotate, quat_unroll, yaw_to_quat
-from motion_service.schemas import MAX_SECONDS
+from motion_service.geometry.rotation import (
+    normalize,
+    quat_identity,
+    quat_multiply,
+    quat_rotate,
+    quat_unroll,
+    yaw_to_quat,
+)
+from motion_service.humanoid import VRM_PARENT
+from motion_service.schemas import MAX_SECONDS, MotionOptions
 from motion_service.source import LOWER_BODY, EditPlan
 from motion_service.store import ArtifactStore
 from motion_service.vrm.body import fold_bones
@@ -42,12 +50,12 @@ def request_to_clip(request: EditRequest, store: ArtifactStore) -> VrmClip:
     if (request.clip is None) == (request.job_id is None):
         raise BadRequest("send either clip or job_id", field="clip")
     if request.clip is not None:
-        return check_length(json_to_clip(_with_target(request.clip)), request_to_plan(request))
+        return json_to_clip(_with_target(request.clip))
     try:
         document = store.find(request.job_id or "", "vrm-json").read_bytes()
     except (NotFound, OSError):
         raise BadRequest("there is no such job, or its file is gone: send the clip", field="job_id") from None
-    return check_length(json_to_clip(document), request_to_plan(request))
+    return json_to_clip(document)
 
 
 def request_to_plan(request: EditRequest) -> EditPlan:
@@ -55,6 +63,18 @@ def request_to_plan(request: EditRequest) -> EditPlan:
     if request.prefix_end >= request.suffix_start:
         raise BadRequest("suffix_start must be greater than prefix_end", field="suffix_start")
     return EditPlan(request.mode, request.prefix_end, request.suffix_start)
+
+
+def edit_defaults(defaults: MotionOptions) -> MotionOptions:
+    """The server's defaults as edits take them: what is kept comes back as sent, unless the request says else."""
+    provider = "auto" if defaults.provider in ("dip", "placeholder") else defaults.provider
+    return defaults.model_copy(update={"fps": None, "foot_lock": False, "provider": provider})
+
+
+def describe_edit(clip: VrmClip, plan: EditPlan) -> dict[str, Any]:
+    """What ``metadata.edit`` tells: the mode and the frames of the clip, first and after the last, that are new."""
+    frames = plan.gap(clip.num_frames) if plan.mode == "in_between" else (0, clip.num_frames)
+    return {"edit": {"mode": plan.mode, "frames": list(frames), "fps": clip.fps}}
 
 
 def check_length(clip: VrmClip, plan: EditPlan) -> VrmClip:
@@ -133,13 +153,16 @@ def _same_frames(made: VrmClip, original: VrmClip) -> VrmClip:
 
 def _same_bones(original: VrmClip, made: VrmClip) -> tuple[VrmClip, VrmClip]:
     """Both with every bone that either has, but with ``upperChest`` only if both have it: else it is in the chest's
-    children."""
-    bones = {*original.rotations, *made.rotations}
-    bones -= {"upperChest"} - (original.rotations.keys() & made.rotations.keys())
-    original, made = fold_bones(original, bones), fold_bones(made, bones)
+    children. Tracks of the original that nothing is folded into keep their digits."""
+    if "upperChest" not in original.rotations:
+        made = fold_bones(made, made.rotations.keys() - {"upperChest"})
+    elif "upperChest" not in made.rotations:
+        folded = fold_bones(original, original.rotations.keys() - {"upperChest"}).rotations
+        own = {bone: track for bone, track in original.rotations.items() if VRM_PARENT[bone] != "upperChest"}
+        original = replace(original, rotations={bone: own.get(bone, track) for bone, track in folded.items()})
     rest = quat_identity(original.num_frames)
-    rotations = {bone: original.rotations.get(bone, rest) for bone in [*made.rotations, *original.rotations]}
-    return replace(original, rotations=rotations), made
+    bones = dict.fromkeys([*original.rotations, *made.rotations])
+    return replace(original, rotations={bone: original.rotations.get(bone, rest) for bone in bones}), made
 
 
 def _place_in_gap(original: VrmClip, made: VrmClip, start: int, stop: int) -> VrmClip:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from motion_service.answer import Answer
+from motion_service.edit_schemas import EditRequest
 from motion_service.errors import BadRequest, Busy, MotionError, NotFound
 from motion_service.pipeline import Pipeline, Route
 from motion_service.schemas import GenerateRequest
@@ -50,10 +51,18 @@ class Jobs:
 
     async def generate(self, request: GenerateRequest, route: Route, request_id: str | None = None) -> Answer:
         """One request from record to answer; slow artifacts follow in a thread."""
+        return await self._run(lambda job_id: self.pipeline.generate(request, route, job_id), request_id)
+
+    async def edit(self, request: EditRequest, request_id: str | None = None) -> Answer:
+        """The same for an edit of a clip."""
+        return await self._run(lambda job_id: self.pipeline.edit(request, job_id), request_id)
+
+    async def _run(self, make: Callable[[str], Awaitable[Answer]], request_id: str | None) -> Answer:
+        """Give ``make`` a job id, remember what became of it, and start what is to be written afterwards."""
         record = self._open(request_id)
         job_id_context.set(record.job_id)
         try:
-            answer = await self.pipeline.generate(request, route, record.job_id)
+            answer = await make(record.job_id)
         except (BadRequest, Busy):
             self._records.pop(record.job_id, None)  # nothing was started: not a job
             raise

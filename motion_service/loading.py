@@ -19,8 +19,9 @@ from motion_service.errors import ModelUnavailable
 from motion_service.features.statistics import load_statistics
 from motion_service.mdm.checkpoint import load_checkpoint
 from motion_service.mdm.official import OfficialCheckpoint, load_official
-from motion_service.mdm_adapter.mini import DiffusionSource
+from motion_service.mdm_adapter.mini_edit import EditingDiffusionSource
 from motion_service.mdm_adapter.official import OfficialSampler
+from motion_service.mdm_adapter.official_edit import EditingOfficialSource
 from motion_service.mdm_adapter.official_source import OfficialSource
 from motion_service.mdm_adapter.upstream import UpstreamSampler
 from motion_service.mdm_adapter.upstream_program import UpstreamProgram, load_program
@@ -42,10 +43,12 @@ def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
         "dip": config.dip_checkpoint,
     }
     makers: dict[str, Callable[[], MotionSource]] = {
-        name: _official_maker(name, config.checkpoint_dir / path, encoders, config.data_dir, program, worker, device)
+        name: _official_maker(name, config.checkpoint_dir / path, config, encoders, program, worker)
         for name, path in paths.items()
     }
-    makers["mini"] = lambda: DiffusionSource(load_checkpoint(mini_directory()), UseEncoder(), worker, device=device)
+    makers["mini"] = lambda: EditingDiffusionSource(
+        load_checkpoint(mini_directory()), UseEncoder(), worker, device=device
+    )
     absent = {name for name, path in paths.items() if not (config.checkpoint_dir / path).exists()}
     for name in sorted(absent):
         log_event("no checkpoint", provider=name)
@@ -80,7 +83,7 @@ def load_sampler(
 def open_sampler(path: Path, config: Config) -> OfficialSampler:
     """One official checkpoint with its text encoder, for the command line. Raises ModelUnavailable."""
     device = choose_device(config)
-    checkpoint = load_official(path)
+    checkpoint = load_official(path, cache_dir=config.conversion_dir)
     encoder = text_encoders(config.checkpoint_dir / config.text_dir, device)(checkpoint.config.text_encoder)
     return load_sampler(checkpoint, encoder, config.data_dir, device, _program(config)())
 
@@ -123,19 +126,18 @@ def _program(config: Config) -> Callable[[], UpstreamProgram | None]:
 def _official_maker(
     name: str,
     path: Path,
+    config: Config,
     encoders: Callable[[str], TextEncoder],
-    data_dir: Path,
     program: Callable[[], UpstreamProgram | None],
     worker: Worker,
-    device: str,
 ) -> Callable[[], MotionSource]:
     def make() -> MotionSource:
-        checkpoint = load_official(path)
+        checkpoint = load_official(path, cache_dir=config.conversion_dir)
         for warning in checkpoint.warnings:
             log_event("checkpoint warning", level=logging.WARNING, provider=name, warning=warning)
         encoder = encoders(checkpoint.config.text_encoder)
-        sampler = load_sampler(checkpoint, encoder, data_dir, device, program())
-        return OfficialSource(name, sampler, worker)
+        sampler = load_sampler(checkpoint, encoder, config.data_dir, choose_device(config), program())
+        return (OfficialSource if sampler.is_windowed else EditingOfficialSource)(name, sampler, worker)
 
     return make
 

@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 import torch
@@ -35,6 +35,7 @@ from motion_service.store import ArtifactStore
 from motion_service.telemetry import configure_logging, log_event
 from motion_service.vrm.avatar import read_avatar
 from motion_service.vrm.shelf import AvatarShelf
+from motion_service.vrm.smpl_files import load_smpl
 
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: do not restart, somebody has to change the settings
 WARM_UP_PROMPT: Final = "a person waves with the right hand"
@@ -78,7 +79,11 @@ def load_service(config: Config) -> Service:
     store = ArtifactStore(config.output_dir, config.data_root, config.mount_path)
     placeholder = PlaceholderSource() if config.placeholder else None
     rates: dict[Route, float] = {"generate": config.mdm_fps, "dip": config.dip_fps}
-    pipeline = Pipeline(sources, placeholder, store, Admission(config.queue_size), defaults, avatars, rates)
+    read_smpl = cache(partial(load_smpl, config.smpl_dir or config.data_dir / "body_models" / "smpl"))
+    if defaults.postprocess == "smplify":
+        read_smpl()  # better no service than one that refuses every request
+    admission = Admission(config.queue_size)
+    pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl)
     return Service(Jobs(pipeline), worker, sources)
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, Literal
 
 from motion_service.admission import Admission
 from motion_service.answer import Answer, Take, take_to_answer
-from motion_service.clips import PromptPlan
+from motion_service.clips import PromptPlan, VrmClip
+from motion_service.edit import check_length, describe_edit, edit_defaults, put_in, request_to_clip, request_to_plan
+from motion_service.edit_schemas import EditRequest
 from motion_service.errors import (
     BadRequest,
     Busy,
@@ -27,16 +29,17 @@ from motion_service.errors import (
 )
 from motion_service.prompt import prompt_to_plan
 from motion_service.schemas import MAX_DRAWN_SEED, MAX_SECONDS, MAX_SEED, MIN_SECONDS, GenerateRequest, MotionOptions
-from motion_service.source import MotionSource, SourceClip, SourceRequest
+from motion_service.source import EditingSource, EditPlan, MotionSource, SourceClip, SourceRequest
 from motion_service.store import ArtifactStore
 from motion_service.telemetry import log_event
 from motion_service.vrm.avatar import Avatar
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.life import mood_of
 from motion_service.vrm.shelf import AvatarShelf
+from motion_service.vrm.smpl_files import SmplAssets
 
-Route = Literal["generate", "dip"]
-"""Which of the two endpoints was asked; they differ in what ``auto`` prefers."""
+Route = Literal["generate", "dip", "edit"]
+"""Which endpoint was asked; they differ in what ``auto`` prefers."""
 
 DEFAULT_SECONDS: Final = 5.0
 MDM_SECONDS: Final = 9.8
@@ -47,6 +50,7 @@ class Pipeline:
     """The stages with everything they need. ``placeholder=None`` means: answer failures with an error.
 
     ``rates`` are the frames a second of answers of each route when nobody says; none means the model's own.
+    ``load_smpl`` reads the SMPL model, once and only when it is asked for; it raises :class:`BadRequest` without files.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Pipeline:
         defaults: MotionOptions,
         avatars: AvatarShelf | None = None,
         rates: Mapping[Route, float] | None = None,
+        load_smpl: Callable[[], SmplAssets] | None = None,
     ) -> None:
         self.sources = sources
         self.placeholder = placeholder
@@ -66,6 +71,7 @@ class Pipeline:
         self.defaults = defaults
         self.avatars = avatars or AvatarShelf(None)
         self.rates = rates or {}
+        self.load_smpl = load_smpl
 
     async def generate(self, request: GenerateRequest, route: Route, job_id: str) -> Answer:
         """The whole flow. Raises :class:`QueueFull`, :class:`BadRequest`, and failures when there is no placeholder."""
@@ -77,10 +83,40 @@ class Pipeline:
             warnings = [f"unknown field ignored: {name}" for name in request.unknown_fields()]
             wish = self._plan_to_wish(plan, request, options, warnings)
             fitting = self._options_to_fitting(request, options, route, wish.seed, warnings)
+            smpl = await self._find_smpl(options, warnings)
             made, reason = await self._make_or_fall_back(wish, options, route, warnings)
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
-            take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started)
+            take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl)
+            return await asyncio.to_thread(take_to_answer, take, self.store)
+
+    async def edit(self, request: EditRequest, job_id: str) -> Answer:
+        """A clip of the client's with a part made anew. There is no placeholder: standing still in it would spoil it.
+
+        Raises as :meth:`generate` does, and :class:`ModelUnavailable` when no loaded model can edit.
+        """
+        started = time.monotonic()
+        options = request.with_defaults(edit_defaults(self.defaults))
+        warnings = [f"unknown field ignored: {name}" for name in request.unknown_fields()]
+        with self.admission.enter():
+            edit = request_to_plan(request)
+            clip = check_length(await asyncio.to_thread(request_to_clip, request, self.store), edit)
+            plan = PromptPlan("", "en", ())
+            if request.prompt:
+                plan = await asyncio.to_thread(prompt_to_plan, request.prompt)
+            planned = time.monotonic()
+            source = self._choose_editor(options.provider, clip.seconds)
+            guidance = options.guidance if request.prompt else 0.0  # no text: the unconditional prediction, as official
+            noise = options.noise == "official"
+            wish = SourceRequest(
+                plan, clip.seconds, _seed(options), options.steps, guidance, options.sampler, official_noise=noise
+            )
+            fitting = self._options_to_fitting(request, options, "edit", wish.seed, warnings)
+            smpl = await self._find_smpl(options, warnings)
+            made = await _repeat_edit(source, wish, clip, edit, options)
+            timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
+            _warn_of_rate(options, made[0], warnings)
+            take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl)
             return await asyncio.to_thread(take_to_answer, take, self.store)
 
     def _plan_to_wish(
@@ -91,11 +127,10 @@ class Pipeline:
         seconds = min(max(asked, MIN_SECONDS), MAX_SECONDS)
         if seconds != asked:
             warnings.append(f"the prompt asks for {asked:g} s; clips last {MIN_SECONDS:g} to {MAX_SECONDS:g} s")
-        seed = secrets.randbelow(MAX_DRAWN_SEED + 1) if options.seed is None else options.seed
         return SourceRequest(
             plan,
             seconds,
-            seed,
+            _seed(options),
             options.steps,
             options.guidance,
             options.sampler,
@@ -130,6 +165,16 @@ class Pipeline:
             return None if avatar_id is None else self.avatars.get(avatar_id)
         except NotFound:
             raise BadRequest("there is no such avatar: upload it with POST /v1/avatars", field="avatar") from None
+
+    async def _find_smpl(self, options: GenerateRequest, warnings: list[str]) -> SmplAssets | None:
+        """The body model when a SMPL file is asked for. Raises :class:`BadRequest` where its files are missing."""
+        if options.postprocess != "smplify" and not {"smpl", "hik"} & {*options.artifacts}:
+            return None
+        if self.load_smpl is None:
+            raise BadRequest("smplify needs the SMPL model files, which this service has not", field="postprocess")
+        assets = await asyncio.to_thread(self.load_smpl)
+        warnings += assets.notes
+        return assets
 
     # --- the choice of a source, and the fallback -------------------------------------------------------------------
 
@@ -167,6 +212,50 @@ class Pipeline:
                 f"provider {name} is not loaded; leave provider out, or place its weights and restart"
             )
         return self.sources[name]
+
+    def _choose_editor(self, provider: str, seconds: float) -> EditingSource:
+        """The model that is to edit; ``auto`` takes the first of mdm and mini that reaches the length of the clip."""
+        if provider in ("dip", "placeholder"):
+            raise BadRequest(f"{provider} cannot edit: leave provider out, or take mdm or mini", field="provider")
+        names = ("mdm", "mini") if provider == "auto" else (provider,)
+        loaded = [source for name in names if isinstance(source := self.sources.get(name), EditingSource)]
+        if not loaded:
+            raise ModelUnavailable("no model that can edit is loaded; place its weights and restart")
+        able = [source for source in loaded if seconds <= source.max_seconds + 1e-6]
+        if not able:
+            most = loaded[0].max_seconds
+            raise BadRequest(
+                f"{loaded[0].name} edits clips of at most {most:g} s, this one has {seconds:.2f}", field="clip"
+            )
+        return able[0]
+
+
+async def _repeat_edit(
+    source: EditingSource, wish: SourceRequest, clip: VrmClip, edit: EditPlan, options: GenerateRequest
+) -> list[SourceClip]:
+    """One edited clip per repetition, in the client's own clip. Raises DeadlineExceeded."""
+    try:
+        async with asyncio.timeout(options.deadline_ms / 1000):
+            seeds = [(wish.seed + i) % (MAX_SEED + 1) for i in range(options.repetitions)]
+            raw = [await source.edit(replace(wish, seed=seed), clip, edit) for seed in seeds]
+    except TimeoutError as error:
+        raise DeadlineExceeded() from error
+    except GenerationFailed as error:
+        log_event("edit failed", error=error, reason=error.problem, provider=source.name)
+        raise
+    return await asyncio.to_thread(
+        lambda: [
+            replace(
+                made, clip=put_in(clip, made.clip, edit), joints=None, facts={**made.facts, **describe_edit(clip, edit)}
+            )
+            for made in raw
+        ]
+    )
+
+
+def _seed(options: GenerateRequest) -> int:
+    """The seed that was asked for, or a fresh one."""
+    return secrets.randbelow(MAX_DRAWN_SEED + 1) if options.seed is None else options.seed
 
 
 async def _repeat(source: MotionSource, wish: SourceRequest, times: int) -> list[SourceClip]:

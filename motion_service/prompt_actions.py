@@ -152,9 +152,14 @@ _UNNAMED: Final = (  # actions of the model that have no name of their own here
     ("direct-traffic", r"\btraffic\b|交通整理|交通誘導"),
     ("torch", r"\btorch\b|\blantern\b|たいまつ|松明|トーチ"),
     ("spell", r"\bspells?\b|\bmagic\b|\bconjur\w+|\bwizard\b|魔法|呪文|詠唱"),
-    ("interact", r"\bpress\w*\s+(?:a|the)\b|\blever\b|\brepair\w*|\bfix(?:es|ing)?\b|操作|いじ[るっ]|ボタン|レバー|修理"),
+    (
+        "interact",
+        r"\bpress\w*\s+(?:a|the)\b|\blever\b|\brepair\w*|\bfix(?:es|ing)?\b|操作|いじ[るっ]|ボタン|レバー|修理",
+    ),
 )
-_LIMB: Final = re.compile(r"(?:左|右|ひだり|みぎ)の?[手腕足脚肩]|\b(?:left|right)\s+(?:hand|arm|fist|leg|foot|palm)s?\b")
+_LIMB: Final = re.compile(
+    r"(?:左|右|ひだり|みぎ)の?[手腕足脚肩]|\b(?:left|right)\s+(?:hand|arm|fist|leg|foot|palm)s?\b"
+)
 
 
 def fine_action(action: str | None, detail: Collection[str] = (), words: str = "") -> FineAction:

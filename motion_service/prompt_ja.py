@@ -1,117 +1,204 @@
-"""The Japanese side of :mod:`motion_service.prompt`: its words for actions, lengths of time and order, as tables."""
+"""Japanese to a :class:`~motion_service.prompt_reading.Reading`: the actions in order, their sides and lengths.
+
+Words come from :mod:`prompt_ja_tokens`, what each clause says from :mod:`prompt_ja_clauses`. Here it is judged whether
+the text asks for it (a command, a caption, a gesture that the speaker performs) or only talks about it (chat, facts,
+questions, negations), and the actions are put in order.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
-ACTION_WORDS: tuple[tuple[str, str], ...] = (  # the first that matches names the action; special before general
-    ("idle", r"動か(?:ず|ない)|うごか(?:ず|ない)|何もし(?:ない|ず)"),
-    ("jumping-jack", r"ジャンピングジャック|挙手跳躍"),
-    ("soccer-kick", r"サッカー|(?:ボール|球)を(?:蹴|ける|けっ)|シュートを?(?:打|する|し|決)"),
-    ("ballet-dance", r"バレエ|ピルエット"),
-    ("basketball", r"バスケ|ドリブル|フリースロー|ダンクシュート"),
-    ("direct-traffic", r"交通整理|交通誘導"),
-    ("hit-reaction", r"殴られ|打たれ|攻撃を(?:受け|くら)|被弾|のけぞ|仰け反"),
-    ("death-fall", r"倒れ|たおれ|崩れ落ち|力尽き|息絶え|死(?:ぬ|ん)"),
-    ("bend-pick-up", r"拾(?:う|い|っ)|ひろ(?:う|い|っ)|かがんで.*取|すくい上げ"),
-    ("pick-up", r"手に取|取り上げ|つかみ上げ|持ち上げて?.*(?:物|荷物|コップ|本)|(?:物|荷物|コップ|本|箱)を.*持ち上げ"),
-    ("byebye", r"[ばバ][いイ][ばバ][いイーぁ]"),
-    ("bye", r"さよ(?:う)?なら|サヨナラ|お?別れ|またね|じゃあね|見送|別れを告げ|手を振って(?:去|送)"),
-    ("call", r"手招き|手まねき|おいで|呼び(?:かけ|寄せ|止め)|呼ぶ|呼んで|声をかけ|こっち(?:に|へ)?来"),
-    ("guide", r"案内|誘導|道を(?:示|教)|指し示|どうぞ|エスコート|手で(?:示|指)|お?通し(?:する|して|します)"),
-    ("respond", r"返事|応答|応え|答え|返答|相づち|相槌|うなず|頷"),
-    ("bow", r"お?辞儀|おじぎ|一礼|敬礼|会釈|礼をする|礼をし|頭を(?:下げ|さげ|垂れ)|ぺこり|ペコリ"),
-    ("cartwheel", r"側転"),
-    ("flip", r"宙返り|バク転|バック転|バク宙|前転宙|空中回転"),
-    ("roll", r"前転|でんぐり返|転が(?:る|り|っ|れ)|ローリング|ごろごろ"),
-    (
-        "wave",
-        r"手を?(?:[^、。を]{0,10})(?:振|ふ[るりっれろ])|(?:手|腕|うで)を?.{0,12}(?:振[るりっれろら]|ふ[るりっれろ])|ひらひら|手振り",
-    ),
-    (
-        "raise",
-        r"(?:手|腕|うで|拳)[をも]?.{0,14}(?:挙げ|上げ|あげ|掲げ|かかげ|突き上げ|持ち上げ|伸ば|のば)|挙手|万歳|バンザ[イー]|ばんざ[いー]|降参",
-    ),
-    ("slash", r"斬|切り(?:つけ|かか|裂|払|込)|刀を|剣を(?:振|ふ)|斬撃|ぶった切"),
-    ("sword", r"剣|刀|ソード|太刀"),
-    ("boxing", r"ボクシング|シャドーボ"),
-    ("punch", r"パンチ|殴|なぐ[るりっ]|拳を|こぶしを|ジャブ|ストレート|フックを|アッパー"),
-    ("kick", r"キック|蹴|けり(?:を|上げ)"),
-    ("dance", r"ダンス|踊|おど[るりっろ]|舞[うい]|ステップを踏"),
-    ("squat", r"スクワット|屈伸"),
-    ("crouch", r"しゃが|屈[みむん]|かが[みむん]|うずくま|身を低く|腰を(?:落と|低く)"),
-    ("sit", r"座|すわ[るりっれ]|着席|腰(?:を|)(?:おろ|下ろ|掛け|かけ)|腰掛"),
-    ("jump", r"ジャンプ|跳[ぶびんねば]|飛び(?:上が|跳ね)|とびは?ね|ぴょん|飛び跳ね"),
-    ("swim", r"泳|水泳|クロール|平泳ぎ"),
-    ("climb", r"登[るりっ]|のぼ[るりっ]|よじ|上って|上る|梯子|はしご"),
-    ("laugh", r"笑[うっい]|爆笑|大笑い"),
-    ("drink", r"飲[むみんま]|のんで|乾杯"),
-    ("wash", r"洗[うっい]|拭[くいき]|磨[くいき]|窓ふき"),
-    ("push", r"押[すしせ]"),
-    ("drive", r"運転|ハンドルを"),
-    ("torch", r"たいまつ|松明|トーチ"),
-    ("spell", r"魔法|呪文|詠唱"),
-    ("aim", r"銃|ピストル|狙[うい]|照準"),
-    ("interact", r"操作|いじ[るっ]|ボタン|レバー|修理"),
-    (
-        "turn",
-        r"(?<!腰の)(?<!腰が)(?<!背中の)(?<!背中が)曲が|まが[るりっ]|右折|左折|旋回|ターン|カーブ|方向転換|(?:方向|向き|進路)を(?:変え|かえ)|振り(?:向|返)|回れ",
-    ),
-    (
-        "sidestep",
-        r"横歩き|横移動|横に(?:動|移|一歩|ずれ)|サイドステップ|[左右](?:方向|側|の方)?[にへ].{0,8}(?:ずれ|移動|動|一歩|寄[るっ])|カニ歩き|蟹歩き",
-    ),
-    ("walk-back", r"後ずさ|あとずさ|後退|後進|[歩へにと]下が|[歩へにと]さが"),
-    ("dash", r"ダッシュ|全力疾走|疾走|全速力|猛スピード|全力で(?:走|駆)|突っ走"),
-    ("run", r"走[るりっれろら]|はし[るりっれろ]|駆け|かけ(?:足|る|出)|ジョギング|ランニング"),
-    ("walk", r"歩[くいきけこ]|あるい|あるく|散歩|散策|歩行|ウォーキング|前進|進[むみん]|行進|ぶらつ|うろうろ|足踏み"),
-    ("talk", r"話[すし]|喋|しゃべ|会話|語[るりっ]|おしゃべり|説明"),
-    (
-        "idle",
-        r"立(?:つ|って|ち尽|ったまま)|たって|佇|待[つっ機ち]|じっと|静止|止ま[るっ]|直立|休[むん憩]|ぼーっと|何もし",
-    ),
+from motion_service.clips import Segment
+from motion_service.prompt_actions import CALM, caption
+from motion_service.prompt_gloss import predicate_to_caption
+from motion_service.prompt_ja_clauses import Predicate, sentence_to_predicates, split_sentences
+from motion_service.prompt_ja_mood import Style, accepted, text_to_style
+from motion_service.prompt_ja_seconds import Length, take_lengths
+from motion_service.prompt_ja_tokens import LENGTH_MARK, tokenise
+from motion_service.prompt_reading import MAX_SEGMENTS, Reading, sorted_detail
+from motion_service.wording import FLAGS, normalise_text, text_flags
+
+__all__ = ["read", "text_to_detail"]
+
+_LOCOMOTION: Final = frozenset(["walk", "run"])
+_MEANWHILE: Final = frozenset("wave raise laugh cry talk clap nod look think cheer point shake-head idle stand-up salute".split())
+"""Said with a bare 〜て before walking or running, these go on while one walks."""
+
+_DRAWL: Final = re.compile(r"(?<=[てでよねなさいうるれたんろこけしじせ])[ーぇぁぃぅぉっ]+(?=$|[^ぁ-ゖァ-ヺー㐀-鿿々])")
+_LIMB: Final = re.compile(r"(?:左右|左|右|ひだり|みぎ|両)の?(?:手(?!側|前|に)|て(?=[をでも])|腕|うで|足|脚|あし|拳|こぶし|肩|膝|ひざ|肘|指|目|耳|パンチ|キック|フック|ストレート|アッパー|ジャブ)")
+_LIMB_TURNS: Final = re.compile(
+    r"(?:腕|手首|手|首|肩|腰|足首|頭|ハンドル|目|指|うで|くび|かた)を?.{0,8}?(?:回|まわ)[すしせさ]\w?|回し蹴り|まわしげり|前回り|後ろ回り|(?:腕|首|肩|腰|手)回し"
+    r"|見回|見まわ|みまわ|[0-9一二三四五六七八九十数何]回(?!転|り(?![0-9一二三四五六七八九十]))|腰を?曲|膝を?曲|ひざを?曲|背中を?曲|曲げ|駆け回|かけまわ|回避|回復|振り回|ふりまわ|引っ張り回"
 )
-
-SEPARATORS = re.compile(
-    r"(?P<strong>(?<=[てで])から、?|(?<=[ただ])(?:後|あと)(?:で|に)?、?|[、。]?(?:そして|それから|その後で?|そのあと|次に|つぎに|続けて)、?|。)"
-    r"|(?P<weak>、)"
-    r"|(?P<plain>(?<=[いしっきりえけげせてねべめれみじわ]て|(?<=.)んで|(?<=.)いで)"
-    r"(?!お[くいき]|しま|ちょ|か[らい]|も[らい]|やっ|あげ|ほし|くだ|くれ|さ[い]|ない|き[てた]|い[るたてくか]|み[てるた]"
-    r"|[はもねよ、。 ]|見せ|頂|欲|下|来|行|$))"
-)
-"""strong: one action follows another; weak: perhaps; plain: a bare 〜て, which may also say in what manner."""
-
-_DIGITS = {"〇": 0, "零": 0, "一": 1, "二": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
-_NUMBER = r"\d+(?:\.\d+)?|[一二三四五六七八九十百]+|数|半"
-_TAIL = r"(?:ほど|くらい|ぐらい|程度|かけて|だけ|ばかり)?(?:の間|間)?(?:ほど|くらい|ぐらい|程度|かけて|だけ)?[でのに]?"
-DURATION = re.compile(
-    rf"(?:約|およそ|だいたい|大体)?(?:(?P<minutes>\d+(?:\.\d+)?)分(?!の\d)|(?P<kanji>[一二三四五六七八九十]+)分(?=間|半|[一二三四五六七八九十]+秒))?"
-    rf"(?:(?<=分)(?P<half>半))?(?:(?P<seconds>{_NUMBER})秒(?P<half_second>半)?)?(?!後|ごと|おき|毎|前|目|速|以内後){_TAIL}"
-)
+_NOT_FORWARD: Final = re.compile(r"前(?:かがみ|屈み|のめり|屈|転|方(?:倒立|宙)|へならえ|にならえ|へ倣え|を向|を見|宙|もって|に(?:立|座|待|止)|蹴り|髪|足|脚|歯)")
+_NOT_BACKWARD: Final = re.compile(r"後ろ(?:回し?蹴|蹴|髪|指|姿)|うしろ姿|バックダンサー|バックル|後ろ(?:で|の方で)手")
 
 
-def word_to_number(word: str) -> float:
-    """「三」 3, 「二十五」 25, 「百二十」 120, 「数」 (a few) 3, 「半」 0.5, "2.5" 2.5."""
-    if word in ("数", "半"):
-        return 3.0 if word == "数" else 0.5
-    if word[0].isdigit():
-        return float(word)
-    total, digit = 0, 0
-    for character in word:
-        if character in "十百":
-            total += (digit or 1) * (10 if character == "十" else 100)
-            digit = 0
-        else:
-            digit = _DIGITS[character]
-    return float(total + digit)
+@dataclass(slots=True)
+class _Step:
+    """One action as it will be a segment."""
+
+    predicate: Predicate
+    start: int
+    end: int
+    confidence: float
+    meanwhile: list[Predicate] = field(default_factory=list)
+
+    @property
+    def action(self) -> str | None:
+        return self.predicate.action
 
 
-def match_to_seconds(match: re.Match[str]) -> float | None:
-    """Seconds of a match of :data:`DURATION`; None when it holds no number with a unit."""
-    minutes, seconds = match["minutes"] or match["kanji"], match["seconds"]
-    if minutes is None and seconds is None:
-        return None
-    total = 60 * word_to_number(minutes) if minutes else 0.0
-    total += 30 if match["half"] and minutes else 0
-    total += word_to_number(seconds) if seconds else 0.0
-    return total + (0.5 if match["half_second"] else 0)
+def read(text: str) -> Reading:
+    """Read normalised Japanese ``text``. Never raises; unclear text is one segment with action "none" or None."""
+    marked, lengths = take_lengths(text)
+    if not marked.replace(LENGTH_MARK, "").strip(" 、。,."):
+        return Reading((Segment(text, CALM, (), None, caption(CALM)),), None, 0.5)
+    clean = _DRAWL.sub(lambda match: " " * len(match.group()), marked)
+    sentences = split_sentences(tokenise(clean))
+    parsed = [sentence_to_predicates(sentence) for sentence in sentences]
+    style = text_to_style(text, sentences, parsed)
+    steps: list[_Step] = []
+    for number, (sentence, predicates) in enumerate(zip(sentences, parsed, strict=True)):
+        chosen = accepted(predicates, sentence, style, number)
+        steps += _steps(chosen, predicates, clean, sentence[0].start, sentence[-1].end)
+    steps = _merged(_without_weak(steps), clean)[:MAX_SEGMENTS]
+    if not steps:
+        return _calm(text, parsed)
+    return _reading(steps, marked, lengths, style)
+
+
+def text_to_detail(text: str) -> tuple[str, ...]:
+    """Side and direction words of ``text``; turning an arm or bending the back is no turn."""
+    text = _LIMB_TURNS.sub(" ", text)
+    text = _NOT_BACKWARD.sub(" ", _NOT_FORWARD.sub(" ", text))
+    found = {name for name, value in zip(FLAGS, text_flags(text), strict=True) if value}
+    if "カーブ" in text or "弧を描" in text or "方向転換" in text:
+        found.add("turn")
+    return sorted_detail(found)
+
+
+def _calm(text: str, parsed: Sequence[Sequence[Predicate]]) -> Reading:
+    is_doubtful = any(p.kind in ("action", "phrase") and p.action not in (None, "none") for part in parsed for p in part)
+    return Reading((Segment(text, CALM, (), None, caption(CALM)),), None, 0.6 if is_doubtful else 0.9)
+
+
+def _steps(
+    chosen: Sequence[tuple[Predicate, float]], all_of_it: Sequence[Predicate], text: str, start: int, end: int
+) -> list[_Step]:
+    """The accepted predicates of one sentence in order of time, each with its stretch of the text."""
+    steps: list[_Step] = []
+    meanwhile: list[Predicate] = []
+    at = start
+    for index, (predicate, confidence) in enumerate(chosen):
+        following = chosen[index + 1][0] if index + 1 < len(chosen) else None
+        if following is not None and (predicate.role == "while" or _goes_on_meanwhile(predicate, following, text)):
+            meanwhile.append(predicate)
+            continue
+        stop = end if following is None else predicate.end
+        steps.append(_Step(predicate, at, stop, confidence, meanwhile))
+        meanwhile, at = [], stop
+    for index in range(len(steps) - 1):
+        if steps[index].predicate.role == "before":
+            steps[index], steps[index + 1] = steps[index + 1], steps[index]
+    return steps
+
+
+def _goes_on_meanwhile(first: Predicate, second: Predicate, text: str) -> bool:
+    """手を振って歩く is one movement; 手を振って、歩く and 手を振ってから歩く are two."""
+    if first.role != "then" or first.is_noun or "te" not in first.forms:
+        return False
+    if text[first.end : first.end + 1] in ("、", ",") and first.end < len(text):
+        return False
+    if first.action in ("laugh", "cry") and second.action not in (None, first.action):
+        return True
+    if first.action == "raise" and second.action in ("wave", "cheer"):
+        return True
+    if first.token.lemma in ("立つ", "たつ", "急ぐ", "向く") and second.action is not None:
+        return True
+    if first.action == "turn" and second.action in _LOCOMOTION:
+        return True
+    return first.action in _MEANWHILE and second.action in _LOCOMOTION
+
+
+def _without_weak(steps: list[_Step]) -> list[_Step]:
+    """Weak actions give way to clear ones; their words go to a neighbour."""
+    if all(step.predicate.is_weak for step in steps) or not any(step.predicate.is_weak for step in steps):
+        return _only_first_unknown(steps)
+    kept: list[_Step] = []
+    start: int | None = None
+    for step in steps:
+        if step.predicate.is_weak:
+            if kept and kept[-1].end == step.start:
+                kept[-1].end = step.end
+            else:
+                start = step.start if start is None else start
+            continue
+        if start is not None:
+            step.start, start = start, None
+        kept.append(step)
+    return _only_first_unknown(kept)
+
+
+def _only_first_unknown(steps: list[_Step]) -> list[_Step]:
+    """Verbs that nobody listed do not stand beside known actions."""
+    known = [step for step in steps if step.predicate.kind != "plain"]
+    return known or steps[:1]
+
+
+def _merged(steps: list[_Step], text: str) -> list[_Step]:
+    """One action said twice in a row is one, unless the sides differ."""
+    merged: list[_Step] = []
+    for step in steps:
+        before = merged[-1] if merged else None
+        if before is not None and before.action == step.action and step.action is not None:
+            sides = [set(text_to_detail(text[part.start : part.end])) & {"left", "right"} for part in (before, step)]
+            if not (all(sides) and sides[0] != sides[1]):
+                before.start, before.end = min(before.start, step.start), max(before.end, step.end)
+                before.confidence = max(before.confidence, step.confidence)
+                continue
+        merged.append(step)
+    return merged
+
+
+def _reading(steps: Sequence[_Step], marked: str, lengths: Sequence[Length], style: Style) -> Reading:
+    own, whole = _share_lengths(steps, marked, lengths)
+    segments = []
+    for step, seconds in zip(steps, own, strict=True):
+        words = marked[step.start : step.end] if len(steps) > 1 or style.is_chatty else marked
+        words = normalise_text(words.replace(LENGTH_MARK, "")) or normalise_text(marked.replace(LENGTH_MARK, ""))
+        detail = _detail(step, words)
+        way = text_to_detail(_LIMB.sub(" ", words))
+        english = predicate_to_caption(step.predicate, detail, way, step.meanwhile)
+        segments.append(Segment(words, step.action, detail, seconds, english))
+    return Reading(tuple(segments), whole, round(steps[0].confidence, 2))
+
+
+def _detail(step: _Step, words: str) -> tuple[str, ...]:
+    return text_to_detail(words)
+
+
+def _share_lengths(
+    steps: Sequence[_Step], marked: str, lengths: Sequence[Length]
+) -> tuple[list[float | None], float | None]:
+    """Length of each step and of the whole. A frame in front (5秒で) or a total (全部で5秒) is the whole's."""
+    own: list[list[float]] = [[] for _ in steps]
+    whole: float | None = None
+    places = [index for index, character in enumerate(marked) if character == LENGTH_MARK]
+    for place, length in zip(places, lengths, strict=True):
+        is_in_front = not re.search(r"[てでたるっい]", marked[:place]) and length.is_frame
+        if len(steps) > 1 and (length.is_total or (is_in_front and len(lengths) == 1)):
+            whole = length.seconds
+            continue
+        nearest = next((i for i, step in enumerate(steps) if step.start <= place < step.end), None)
+        if nearest is None:
+            nearest = 0 if place < steps[0].start else len(steps) - 1
+        own[nearest].append(length.seconds)
+    seconds = [sum(part) if part else None for part in own]
+    if whole is None and all(value is not None for value in seconds):
+        whole = sum(value or 0.0 for value in seconds)
+    return seconds, whole

@@ -300,9 +300,9 @@ def no_statistics() -> Statistics:
 
 def rows_to_table(rows: Sequence[Row], title: str) -> Table:
     """For a terminal of 80 columns."""
-    table = Table(title=title, box=SIMPLE_HEAD)
+    table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("case", no_wrap=True)
-    for column in ("max", "mean", "ours ms", "theirs ms", "ratio"):
+    for column in ("max", "mean", "ours ms", "theirs", "ratio"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for row in rows:

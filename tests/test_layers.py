@@ -40,6 +40,7 @@ ONLY: dict[str, set[str]] = {"store": {"clips", "errors"}, "client": {"schemas",
 
 PART_OF = {
     "prompt_ja": "prompt",
+    "edit_schemas": "schemas",
     "text_clip": "text_encoder",
     "text_bert": "text_encoder",
     "loading": "main",

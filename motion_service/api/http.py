@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-from motion_service.answer import MEDIA_TYPES, Answer
 from motion_service.api.avatars import avatar_routes
+from motion_service.api.edit import edit_routes
+from motion_service.api.negotiation import answer_to_response, with_accepted_format
 from motion_service.api.problem import install_problem_handlers, problem_responses
 from motion_service.api.security import BodyLimitMiddleware, KeyMiddleware, RequestIdMiddleware
 from motion_service.errors import NotFound
 from motion_service.jobs import JobRecord, Jobs
 from motion_service.pipeline import Route
-from motion_service.schemas import AnswerFormat, GenerateRequest, JobList, JobOut, MotionResponse, Problem
+from motion_service.schemas import GenerateRequest, JobList, JobOut, MotionResponse, Problem
 from motion_service.store import ARTIFACT_KINDS, ArtifactStore
 
 API_VERSION = "1.0.0"
-ANSWER_FORMATS: Final = get_args(AnswerFormat)
-_TOO_VAGUE: Final = frozenset({"application/octet-stream", "text/plain"})
-"""Content types that choose no format when they stand in ``Accept``."""
 _GENERATE_PROBLEMS = problem_responses(400, 401, 413, 422, 429, 500, 503, 504)
 
 
@@ -47,6 +45,7 @@ def create_app(jobs: Jobs, keys: tuple[str, ...] = (), on_start: Hook = _nothing
     app = FastAPI(title="Motion service", version=API_VERSION, summary="Text to VRM motion", lifespan=lifespan)
     install_problem_handlers(app)
     app.include_router(_motion_routes(jobs))
+    app.include_router(edit_routes(jobs))
     app.include_router(_status_routes(jobs, keys))
     app.include_router(_artifact_routes(jobs.pipeline.store))
     app.include_router(avatar_routes(jobs.pipeline.avatars))
@@ -62,8 +61,8 @@ def _motion_routes(jobs: Jobs) -> APIRouter:
     router = APIRouter(tags=["motion"])
 
     async def answer(body: GenerateRequest, request: Request, route: Route) -> Response:
-        made = await jobs.generate(_with_accepted_format(body, request), route, request.state.request_id)
-        return Response(made.body, media_type=made.media_type, headers=_describe(made))
+        made = await jobs.generate(with_accepted_format(body, request), route, request.state.request_id)
+        return answer_to_response(made)
 
     @router.post("/v1/motion/generate", response_model=MotionResponse, responses=_GENERATE_PROBLEMS)
     async def generate(body: GenerateRequest, request: Request) -> Response:
@@ -91,27 +90,6 @@ def _motion_routes(jobs: Jobs) -> APIRouter:
         return _job_to_wire(jobs.find(job_id))
 
     return router
-
-
-def _with_accepted_format(body: GenerateRequest, request: Request) -> GenerateRequest:
-    """The format that ``Accept`` names, when the request itself names none."""
-    accepted = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")]
-    by_type = {media_type.partition(";")[0]: kind for kind, media_type in MEDIA_TYPES.items() if kind in ANSWER_FORMATS}
-    named = [by_type[media_type] for media_type in accepted if media_type in by_type and media_type not in _TOO_VAGUE]
-    if "format" in body.model_fields_set or not named:
-        return body
-    return body.model_copy(update={"format": named[0]})
-
-
-def _describe(answer: Answer) -> dict[str, str]:
-    """What a body that is no JSON cannot say: where its JSON lies and whether a model made it."""
-    return {
-        "X-Job-Id": answer.job_id,
-        "X-Motion-Generator": str(answer.metadata["generator"]),
-        "X-Motion-Fallback": "true" if "fallback_reason" in answer.metadata else "false",
-        "Link": f'<{answer.metadata["url"]}>; rel="describedby"; type="application/json"',
-        "Vary": "Accept",
-    }
 
 
 def _job_to_wire(record: JobRecord) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from motion_service.api.problem import problem_response
+from motion_service.edit_schemas import MAX_EDIT_BODY
 from motion_service.errors import PayloadTooLarge, Unauthorized
 from motion_service.telemetry import log_event, request_id
 from motion_service.vrm.glb import MAX_FILE
@@ -27,6 +28,8 @@ from motion_service.vrm.glb import MAX_FILE
 MAX_BODY: Final = 64 * 1024  # bytes
 STREAMED: Final[Mapping[tuple[str, str], int]] = {("POST", "/v1/avatars"): MAX_FILE + MAX_BODY}
 """(method, path) of the routes that read their body in pieces -> its limit in bytes, the frame of a form included."""
+LARGER: Final[Mapping[tuple[str, str], int]] = {("POST", "/v1/motion/edit"): MAX_EDIT_BODY}
+"""(method, path) of other routes that take more -> their limit in bytes."""
 OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
 """Paths that never need a key. They tell a status and nothing else."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -104,7 +107,7 @@ class KeyMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Reads the body up to :data:`MAX_BODY` bytes and refuses more before anything is parsed.
+    """Reads the body up to :data:`MAX_BODY` bytes (see :data:`LARGER`) and refuses more before anything is parsed.
 
     Routes in :data:`STREAMED` get their body as it comes; there, :class:`PayloadTooLarge` is raised where it is read.
     """
@@ -116,13 +119,13 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         streamed = STREAMED.get((scope["method"], scope["path"]))
-        limit = MAX_BODY if streamed is None else streamed
+        limit = streamed or LARGER.get((scope["method"], scope["path"]), MAX_BODY)
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and int(declared[:20]) > limit:
             return await problem_response(_too_large(limit), scope)(scope, receive, send)
         if streamed is not None:
             return await self.app(scope, _bounded(receive, limit), send)
-        body, more = b"", True
+        body, more = bytearray(), True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -131,7 +134,7 @@ class BodyLimitMiddleware:
             more = message.get("more_body", False)
             if len(body) > limit:
                 return await problem_response(_too_large(limit), scope)(scope, receive, send)
-        await self.app(scope, _replay(body, receive), send)
+        await self.app(scope, _replay(bytes(body), receive), send)
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:

@@ -2,7 +2,8 @@
 
 *upper_body*: window after window from the start; root, legs and contacts are kept, the rest is made anew. *in_between*:
 the gap is shared out over windows of equal length, so that the last one also sees :data:`SEEN_AFTER` kept frames and
-meets them. Features tell of changes only, so the way across the gap is told too: see :func:`lead_root`.
+meets them. Features tell of changes only, so a gap may end at another place than the clip goes on from;
+:mod:`motion_service.edit` spreads that over the gap.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from motion_service.features.vrm_native import (
     features_to_vrm,
     vrm_to_features,
 )
-from motion_service.geometry.rotation import quat_identity, quat_rotate, yaw_to_quat
+from motion_service.geometry.rotation import quat_identity
 from motion_service.humanoid import CANONICAL_BONES
 from motion_service.mdm_adapter.cues import Cue, plan_to_cues
 from motion_service.mdm_adapter.mini import DiffusionSource, misread
@@ -37,11 +38,6 @@ from motion_service.vrm.resample import resample_clip
 
 SEEN_AFTER: Final = 10
 """Kept frames that the last window of a gap shall see, so that it knows where to arrive."""
-RAMP_FRAMES: Final = 4
-"""How long the way that is added to a gap takes to come in, and to go out."""
-
-_ROOT: Final = slice(0, 3)
-"""Yaw rate and root velocity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +52,6 @@ class _Canvas:
     """Rows of ``frames`` that each window paints, first and after the last."""
     place: RootStart
     """Where the first frame of the clip stands."""
-    goal: RootStart | None
-    """Where the last frame of a gap is to stand, or None when nothing follows it."""
 
 
 class EditingDiffusionSource(DiffusionSource):
@@ -76,7 +70,9 @@ class EditingDiffusionSource(DiffusionSource):
         cues = plan_to_cues(request.plan, last - first, self._config.fps)
         readings = self._read(cues, sampling.generator)
         if request.plan.prompt:
-            warnings += tuple(misread(cue, self.name) for cue, reading in zip(cues, readings, strict=True) if reading.lost)
+            warnings += tuple(
+                misread(cue, self.name) for cue, reading in zip(cues, readings, strict=True) if reading.lost
+            )
         memories = [self._text_memory(reading.embedding) for reading in readings]
         marks.append(time.perf_counter())
         for begin, end in canvas.spans:
@@ -113,7 +109,6 @@ class EditingDiffusionSource(DiffusionSource):
         known, place = vrm_to_features(hold_first(canonical, context))
         frames = (known.features - self._mean) / self._std
         keep = torch.ones_like(frames, dtype=torch.bool)
-        goal = None
         if plan.mode == "upper_body":
             keep[context:] = vrm_lower_body_mask()
             starts = range(context, context + num_frames, predict)
@@ -123,43 +118,21 @@ class EditingDiffusionSource(DiffusionSource):
             keep[start:stop] = False
             if start == context:
                 frames[:context] = self._first_prefix[0].cpu()
-            if stop < context + num_frames:
-                yaw, path = walk(known.features[context:stop, _ROOT], place)
-                goal = RootStart(float(yaw[-1]), float(path[-1, 0]), float(path[-1, 2]))
             spans = gap_to_spans(start, stop, context + num_frames, predict)
-        return _Canvas(frames, keep, spans, place, goal)
+        return _Canvas(frames, keep, spans, place)
 
     def _prefix(self, canvas: _Canvas, begin: int) -> Tensor:
         return canvas.frames[None, begin - self._context : begin].to(self._device)
 
     def _condition(self, canvas: _Canvas, begin: int) -> Callable[[Denoise], Denoise]:
-        """What the predictions of the window at row ``begin`` hold: kept entries, and in a gap the way across."""
+        """What puts the kept entries into the predictions of the window at row ``begin``."""
         predict = self._config.network.predict_frames
         known = canvas.frames[begin : begin + predict]
         motion = known.new_zeros(1, predict, known.shape[1])
         keep = torch.zeros_like(motion, dtype=torch.bool)
         motion[0, : len(known)], keep[0, : len(known)] = known, canvas.keep[begin : begin + predict]
         motion, keep = motion.to(self._device), keep.to(self._device)
-        if canvas.goal is None:
-            return lambda denoise: inpainted(denoise, keep, motion)
-        end = next(end for start, end in canvas.spans if start == begin)
-        mean, std = self._mean[_ROOT].to(self._device), self._std[_ROOT].to(self._device)
-        before = canvas.frames[self._context : begin, _ROOT] * self._std[_ROOT] + self._mean[_ROOT]
-        yaw, path = walk(before, canvas.place)
-        here = RootStart(float(yaw[-1]), float(path[-1, 0]), float(path[-1, 2])) if len(path) else canvas.place
-        goal = part_way(here, canvas.goal, (end - begin) / (canvas.spans[-1][1] - begin))
-
-        def conditioned(denoise: Denoise) -> Denoise:
-            def predict_led(x_t: Tensor, t: Tensor) -> Tensor:
-                x0 = denoise(x_t, t)
-                root = lead_root(x0[0, : end - begin, _ROOT] * std + mean, here, goal)
-                x0 = x0.clone()
-                x0[0, : end - begin, _ROOT] = (root - mean) / std
-                return x0
-
-            return inpainted(predict_led, keep, motion)
-
-        return conditioned
+        return lambda denoise: inpainted(denoise, keep, motion)
 
 
 # --- clips ------------------------------------------------------------------------------------------------------------
@@ -204,38 +177,3 @@ def _cue_at(cues: Sequence[Cue], frame: int) -> int:
     """Index of the cue that drives a frame."""
     ends = [sum(cue.num_frames for cue in cues[: i + 1]) for i in range(len(cues))]
     return next((i for i, end in enumerate(ends) if frame < end), len(cues) - 1)
-
-
-# --- the way across a gap ---------------------------------------------------------------------------------------------
-
-
-def walk(root: Tensor, start: RootStart) -> tuple[Tensor, Tensor]:
-    """Headings (T,) rad and places (T, 3) m, y = 0, of rates (T, 3): yaw rad/s, x and z m/s in the facing frame."""
-    yaw = start.heading + torch.cumsum(root[:, 0], dim=0) / VRM_FPS
-    velocity = torch.stack([root[:, 1], torch.zeros_like(yaw), root[:, 2]], dim=-1)
-    path = torch.cumsum(quat_rotate(yaw_to_quat(yaw), velocity), dim=0) / VRM_FPS
-    return yaw, path + path.new_tensor([start.x, 0.0, start.z])
-
-
-def part_way(start: RootStart, goal: RootStart, share: float) -> RootStart:
-    """The place at ``share`` of the straight way, turning the shorter way round."""
-    turn = math.remainder(goal.heading - start.heading, math.tau)
-    x, z = start.x + share * (goal.x - start.x), start.z + share * (goal.z - start.z)
-    return RootStart(start.heading + share * turn, x, z)
-
-
-def lead_root(root: Tensor, start: RootStart, goal: RootStart) -> Tensor:
-    """Rates (T, 3) as :func:`walk` reads them, changed as little as it takes to end at ``goal``.
-
-    Done to every prediction, before noise is added again, so that the legs of the next one walk the way that the root
-    has: the projection onto a linear constraint of Wang, Yu and Zhang 2023 (DDNM), here spread over the frames.
-    """
-    frame = torch.arange(len(root), device=root.device)
-    weight = ((torch.minimum(frame, len(root) - 1 - frame) + 1) / RAMP_FRAMES).clamp(max=1.0)
-    weight = weight / weight.sum() * VRM_FPS  # (T,) 1/s, adds up to one turn or metre
-    turn = math.remainder(goal.heading - float(walk(root, start)[0][-1]), math.tau)
-    turned = torch.cat([root[:, :1] + turn * weight[:, None], root[:, 1:]], dim=1)
-    yaw, path = walk(turned, start)
-    missing = path.new_tensor([goal.x, 0.0, goal.z]) - path[-1]
-    step = quat_rotate(yaw_to_quat(-yaw), missing * weight[:, None])
-    return torch.cat([turned[:, :1], turned[:, 1:] + step[:, [0, 2]]], dim=1)

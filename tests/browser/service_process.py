@@ -1,4 +1,4 @@
-"""The service as an operator starts it: a process of its own on a free loopback port, set up by its environment alone."""
+"""The service as an operator starts it: a process on a free loopback port, set up by its environment alone."""
 
 from __future__ import annotations
 

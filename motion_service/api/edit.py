@@ -1,0 +1,28 @@
+"""Editing: ``POST /v1/motion/edit`` makes a part of a clip anew, a gap in time or the upper body."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from motion_service.api.negotiation import answer_to_response, with_accepted_format
+from motion_service.api.problem import problem_responses
+from motion_service.edit_schemas import EditRequest
+from motion_service.jobs import Jobs
+from motion_service.schemas import MotionResponse
+
+EDIT_PATH = "/v1/motion/edit"
+
+
+def edit_routes(jobs: Jobs) -> APIRouter:
+    """The route around one pipeline."""
+    router = APIRouter(tags=["motion"])
+
+    @router.post(
+        EDIT_PATH, response_model=MotionResponse, responses=problem_responses(400, 401, 413, 422, 429, 500, 503, 504)
+    )
+    async def edit(body: EditRequest, request: Request) -> Response:
+        """A clip of your own with a part made anew. A failure is an error, never a placeholder."""
+        return answer_to_response(await jobs.edit(with_accepted_format(body, request), request.state.request_id))
+
+    return router

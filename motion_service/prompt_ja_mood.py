@@ -1,0 +1,163 @@
+"""Does a Japanese sentence ask for its actions, or does it only talk about them?
+
+Commands, requests, captions (「男が走る」) and gestures that the speaker performs (「お辞儀しますね」) ask; statements of
+habit, past, ability, wish, questions and negations talk. A long reply of a chat partner needs clearer words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from motion_service.prompt_ja_clauses import Predicate
+from motion_service.prompt_ja_tokens import Token
+
+__all__ = ["Style", "accepted", "text_to_style"]
+
+_LONG: Final = 40
+_SHORT: Final = 16
+_ASKS: Final = frozenset(["request", "imperative", "volitional", "invite", "imperative-na"])
+_ADVICE: Final = frozenset(
+    "idle drink eat look talk climb drive wash think walk run swim call throw catch push pull pick-up sit stretch turn"
+    " stand-up roll fall crouch guide".split()
+)
+"""What one is told to do for one's own good or on one's way; in chat that is no wish to see it."""
+
+_TIMES: Final = frozenset(
+    "毎日 毎朝 毎晩 毎週 いつも 普段 ふだん 最近 昨日 きのう 一昨日 おととい 先週 先日 先月 明日 あした あす 来週 来月 今朝 昨夜 昨晩 去年 昨年 来年 昔 むかし"
+    " 将来 週末 休日 日曜日 土曜日 月曜日 火曜日 水曜日 木曜日 金曜日 日曜 土曜 子供の頃 今年 今週 今月 今日 きょう 今夜 普通 たまに 時々 ときどき よく"
+    " もう 一般 夏休み 冬休み この前 さっき 先ほど 学生時代 午前中 午後 夕方 昼間 朝 夜".split()
+)
+_PERFORMS: Final = frozenset(
+    "では それでは じゃあ じゃ はい 今から いまから 承知しました かしこまりました 了解 了解です わかりました 分かりました よし ほら さあ さぁ まず まずは".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What kind of text it is as a whole."""
+
+    length: int
+    is_long: bool
+    is_chatty: bool
+    """Another sentence says something that is no motion."""
+    is_polite: bool
+    sentences: int
+
+
+def text_to_style(text: str, sentences: Sequence[Sequence[Token]], parsed: Sequence[Sequence[Predicate]]) -> Style:
+    """Judge the text by its sentences."""
+    talking = sum(
+        1 for sentence, predicates in zip(sentences, parsed, strict=True) if _only_talks(sentence, predicates)
+    )
+    is_polite = any("polite" in p.forms or p.token.text.startswith(("です", "でしょ", "でし")) for part in parsed for p in part)
+    return Style(len(text), len(text) > _LONG, talking > 0, is_polite, len(sentences))
+
+
+def _only_talks(sentence: Sequence[Token], predicates: Sequence[Predicate]) -> bool:
+    if not predicates:
+        return sum(len(token.text) for token in sentence if token.kind != "mark") > 2
+    last = predicates[-1]
+    return last.kind in ("state", "chat") and not last.forms & {"request"} and last.role == "main"
+
+
+def accepted(
+    predicates: Sequence[Predicate], sentence: Sequence[Token], style: Style, number: int
+) -> list[tuple[Predicate, float]]:
+    """The predicates that the sentence asks for, with how sure that is."""
+    candidates = [p for p in predicates if _may_count(p)]
+    if not candidates:
+        return []
+    last = predicates[-1]
+    if any(p.role == "stop" for p in candidates):
+        return []
+    if last.kind in ("state", "chat") and last.role in ("main", "then"):
+        kept = [p for p in candidates if "request" in p.forms and p.kind in ("action", "phrase")]
+        return [(p, 0.7) for p in kept]
+    chain = [p for p in candidates if p.role in ("main", "then", "after", "before", "while", "relative")]
+    mains = [p for p in chain if p.role != "relative"] or chain
+    if not any(p.role in ("main", "then", "after", "before", "relative") and p.kind != "plain" for p in mains):
+        mains = mains or chain
+    if not mains:
+        return []
+    confidence = _confidence(mains[-1] if last not in mains else last, mains, sentence, style)
+    if confidence <= 0:
+        return []
+    return [(p, confidence * (0.8 if p.is_weak else 1.0)) for p in mains if _fits(p, style)]
+
+
+def _may_count(predicate: Predicate) -> bool:
+    """Not a negation, not a figure of speech, not a verb of the mind."""
+    if predicate.kind not in ("action", "plain", "phrase") or predicate.action == "none" or predicate.role == "side":
+        return "request" in predicate.forms and predicate.kind == "action" and predicate.action != "none"
+    if predicate.forms & {"neg", "neg-te", "must"} and not predicate.forms & {"request"}:
+        return predicate.row is not None and any("#neg" in need or "#neg-te" in need for need in predicate.row.needs)
+    if predicate.kind == "plain":
+        return predicate.row is None and bool(predicate.token.gloss) and predicate.role in ("main", "then")
+    return not ("passive" in predicate.forms)
+
+
+def _fits(predicate: Predicate, style: Style) -> bool:
+    if predicate.kind == "phrase" and predicate.is_weak:
+        return style.length <= _SHORT
+    return True
+
+
+def _confidence(last: Predicate, chain: Sequence[Predicate], sentence: Sequence[Token], style: Style) -> float:
+    """How surely the sentence that ends in ``last`` asks for what it says; 0 when it only talks about it."""
+    words = {token.text for token in sentence}
+    is_question = any(token.kind == "question" for token in sentence) or "か" in last.tail
+    times = words & _TIMES
+    forms = last.forms
+    asks = bool(forms & _ASKS) or last.is_noun or last.kind == "phrase" or last.role in ("then", "while", "after")
+    if forms & {"try", "show"} and "past" not in forms:
+        asks = True
+    if asks:
+        return _asked(last, chain, style, is_question, bool(times))
+    if "past" in forms:
+        is_caption = "polite" not in forms and not times and not style.is_chatty and not last.tail
+        return 0.6 if is_caption and not is_question else 0.0
+    if "potential" in forms:
+        is_asked = ("か" in last.tail or (style.length <= 12 and "polite" not in forms)) and not any(
+            token.kind == "question" for token in sentence
+        )
+        return 0.5 if is_asked and not last.tail & {"よ", "ね"} else 0.0
+    if is_question or times:
+        return 0.0
+    if "want" in forms:
+        return 0.5 if style.length <= 20 and not style.is_chatty else 0.0
+    if last.kind == "plain":
+        return 0.3 if style.length <= 25 and not style.is_chatty and "polite" not in forms else 0.0
+    if "polite" in forms:
+        return _performed(last, words, style)
+    return 0.0 if style.is_long and style.is_chatty and style.is_polite else 0.9
+
+
+def _asked(last: Predicate, chain: Sequence[Predicate], style: Style, is_question: bool, has_time: bool) -> float:
+    is_polite_request = bool(last.forms & {"request", "volitional", "invite"}) and style.is_polite | ("request" in last.forms)
+    if style.is_chatty and is_polite_request and all(p.action in _ADVICE or p.kind == "plain" for p in chain):
+        return 0.0
+    if last.kind == "plain" and style.is_chatty:
+        return 0.0
+    if last.is_noun or last.kind == "phrase":
+        if style.is_long and style.is_chatty:
+            return 0.0
+        return 0.0 if has_time and not last.forms & _ASKS else 0.85
+    if last.role in ("then", "while", "after") and not last.forms & _ASKS:
+        return 0.0 if (style.is_long and style.is_chatty) or is_question else 0.85
+    if is_question and not last.forms & {"request", "invite"}:
+        return 0.0
+    if "invite" in last.forms and "request" not in last.forms and has_time:
+        return 0.0
+    return 0.3 if last.kind == "plain" else 0.95
+
+
+def _performed(last: Predicate, words: set[str], style: Style) -> float:
+    """手を振りますね, では踊ります: the speaker does it."""
+    performs = bool(last.tail & {"ね", "よ"} or words & _PERFORMS or last.forms & {"humble"})
+    if style.is_long and style.is_chatty:
+        return 0.7 if performs and last.action not in _ADVICE else 0.0
+    if style.is_chatty:
+        return 0.75 if performs or last.action not in _ADVICE else 0.0
+    return 0.8
