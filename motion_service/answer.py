@@ -23,6 +23,7 @@ from motion_service.export.npy import clip_to_joints, joints_to_results
 from motion_service.export.smpl import smpl_writers
 from motion_service.export.vrm_json import clip_to_fragments, encode_response
 from motion_service.export.vrma import clip_to_vrma
+from motion_service.prompt_reading import plan_to_wire
 from motion_service.quality import measure_clip
 from motion_service.schemas import GenerateRequest
 from motion_service.source import SourceClip
@@ -213,22 +214,6 @@ def _metadata(
     if take.fallback_reason is not None:
         metadata["fallback_reason"] = take.fallback_reason
     return metadata
-
-
-def plan_to_wire(plan: PromptPlan) -> dict[str, Any]:
-    """The plan as JSON values, as ``metadata.prompt_plan`` shows it."""
-    return {
-        "prompt": plan.prompt,
-        "language": plan.language,
-        "action": plan.action,
-        "confidence": round(plan.confidence, 4),
-        "seconds": plan.seconds,
-        "segments": [
-            {"text": part.text, "action": part.action, "detail": list(part.detail), "seconds": part.seconds}
-            for part in plan.segments
-        ],
-        "captions": list(plan.captions),
-    }
 
 
 def _ms(start: float) -> float:

@@ -119,6 +119,18 @@ class Config(BaseSettings):
     warm_up: bool = Field(True, validation_alias="MOTION_WARM_UP")
     """on: every model makes one short clip before the service says it is ready."""
 
+    prompt_llm_url: str | None = Field(None, validation_alias="MOTION_PROMPT_LLM_URL", pattern="^https?://")
+    """An OpenAI-compatible endpoint that reads prompts, such as ``http://127.0.0.1:8080/v1``; unset = rules only."""
+
+    prompt_llm_model: str = Field("default", validation_alias="MOTION_PROMPT_LLM_MODEL")
+    """Model name sent to that endpoint; llama.cpp answers with the one it has loaded, whatever the name."""
+
+    prompt_llm_timeout_ms: int = Field(800, validation_alias="MOTION_PROMPT_LLM_TIMEOUT_MS", ge=1, le=60_000)
+    """Longest wait for its answer in milliseconds; then the rules' reading of the prompt is used."""
+
+    prompt_llm_api_key: SecretStr = Field(SecretStr(""), validation_alias="MOTION_PROMPT_LLM_API_KEY")
+    """Sent to it as a bearer token; empty = none."""
+
     api_keys: SecretStr = Field(SecretStr(""), validation_alias="MOTION_API_KEYS")
     """Accepted API keys, separated by commas; empty = no key is asked for."""
 

@@ -162,7 +162,7 @@ class Pipeline:
 
     def _find_avatar(self, avatar_id: str | None) -> Avatar | None:
         try:
-            return None if avatar_id is None else self.avatars.get(avatar_id)
+            return None if avatar_id in (None, "none") else self.avatars.get(avatar_id)
         except NotFound:
             raise BadRequest("there is no such avatar: upload it with POST /v1/avatars", field="avatar") from None
 

@@ -6,7 +6,9 @@ Rules only: pure, without a model, a few milliseconds. Japanese is read by :mod:
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from typing import Final
 
 from motion_service import prompt_en, prompt_ja
 from motion_service.clips import Language, PromptPlan, Segment
@@ -14,14 +16,16 @@ from motion_service.errors import PromptInvalid
 from motion_service.prompt_actions import caption
 from motion_service.prompt_language import detect_language
 from motion_service.prompt_length import find_lengths
-from motion_service.prompt_reading import Reading
+from motion_service.prompt_reading import MAX_SEGMENTS, Reading
 from motion_service.prompt_stage import emoji_actions, find_directions, without_speech
 from motion_service.wording import normalise_text
 
-_STAGED: float = 0.95
+_STAGED: Final = 0.95
 """How sure a stage direction that names an action makes the reader."""
-_SHOWN: float = 0.6
+_SHOWN: Final = 0.6
 """How sure an emoji makes the reader."""
+_BULLET: Final = re.compile(r"^\s*\d{1,2}[.)]\s+")
+"""The number of a line of a list."""
 
 
 def prompt_to_plan(prompt: str) -> PromptPlan:
@@ -64,12 +68,10 @@ def _read_all(typed: str, text: str, language: Language) -> Reading:
 
 def _read(words: str, language: Language) -> Reading:
     """``words`` as typed, normalised line by line so that a line break still ends a sentence."""
-    lines = [normalise_text(line) for line in without_speech(words).splitlines()]
+    lines = [normalise_text(_BULLET.sub("", line)) for line in without_speech(words).splitlines()]
     text = " ".join(line if line[-1] in ".!?。！？,、" else f"{line}." for line in lines if line).removesuffix(".")
     if not text:
         return Reading((Segment(normalise_text(words), "none"),), None, 0.0)
-    if language == "ja" and not hasattr(prompt_ja, "read"):  # TEMPORARY until prompt_ja lands
-        return Reading((Segment(text),), None, 0.0)
     reading = prompt_ja.read(text) if language == "ja" else prompt_en.read(text)
     return _with_captions(reading)
 
@@ -90,7 +92,8 @@ def _acts(reading: Reading) -> bool:
 
 def _joined(readings: list[Reading]) -> Reading:
     """Several stage directions, one after the other."""
-    segments = tuple(segment for reading in readings for segment in reading.segments)
+    every = [segment for reading in readings for segment in reading.segments]
+    segments = tuple(part for at, part in enumerate(every) if at == 0 or part != every[at - 1])[:MAX_SEGMENTS]
     lengths = [segment.seconds for segment in segments]
     whole = readings[0].seconds if len(readings) == 1 else None
     if whole is None and all(lengths):

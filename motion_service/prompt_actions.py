@@ -119,19 +119,22 @@ class FineAction:
 
     name: str | None
     """Such as wave-left; None: the model reads the words itself."""
+    words: str = ""
+    """A caption that the model reads as ``name``, where the prompt's own words would mislead it."""
     exact: bool = True
     """False: ``name`` is only the nearest that the model knows."""
 
 
-_NEAREST: Final[Mapping[str, str]] = {
-    "stand-up": "idle", "crawl": "crouch", "climb": "walk", "swim": "wave-both", "salute": "raise-right",
-    "point": "guide", "clap": "wave-both", "shake-head": "respond", "shrug": "talk", "think": "idle", "cry": "bow",
-    "aim": "guide", "throw": "punch", "catch": "raise-both", "pull": "push", "eat": "drink", "drive": "interact",
-    "cartwheel": "jump", "flip": "jump", "roll": "crouch", "fall": "crouch", "stretch": "raise-both", "look": "idle",
-    "hug": "guide", "cheer": "raise-both",
+_NEAREST: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {  # with the detail that makes it alike
+    "stand-up": ("idle", ()), "crawl": ("crouch", ()), "climb": ("walk", ("forward",)), "swim": ("wave", ("both",)),
+    "salute": ("raise", ()), "point": ("guide", ()), "clap": ("wave", ("both",)), "shake-head": ("talk", ()),
+    "shrug": ("talk", ()), "think": ("idle", ()), "cry": ("bow", ()), "aim": ("guide", ()), "throw": ("punch", ()),
+    "catch": ("raise", ("both",)), "pull": ("push", ()), "eat": ("drink", ()), "drive": ("sit", ()),
+    "cartwheel": ("jump", ()), "flip": ("jump", ()), "roll": ("crouch", ()), "fall": ("crouch", ()),
+    "stretch": ("raise", ("both",)), "look": ("idle", ()), "hug": ("guide", ()), "cheer": ("raise", ("both",)),
 }  # fmt: skip
 
-_EXACT: Final[Mapping[str, str]] = {"none": "talk", "nod": "respond", "pick-up": "bend-pick-up"}
+_EXACT: Final[Mapping[str, str]] = {"nod": "respond", "pick-up": "bend-pick-up"}
 """Actions that the model calls by another name."""
 
 _BY_WORDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {  # the kinds of an action that words tell apart
@@ -142,10 +145,12 @@ _BY_WORDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {  # the kinds of 
     ),
     "dance": (("ballet-dance", r"\b(?:ballet|pirouett\w+|plié|arabesque|ballerina)\b|バレエ|ピルエット"),),
     "kick": (("soccer-kick", r"\b(?:soccer|football|penalty|ball)\b|サッカー|ボール|球を|シュート"),),
-    "run": (("dash", r"\bdash|\bsprint|\bbolt|\bflat\s+out\b|\b(?:full|top)\s+speed\b|ダッシュ|疾走|全速力|猛スピード|全力"),),
+    "run": (
+        ("dash", r"\bdash|\bsprint|\bbolt|\bflat\s+out\b|\b(?:full|top)\s+speed\b"),
+        ("dash", r"ダッシュ|疾走|全速力|猛スピード|全力"),
+    ),
     "punch": (("boxing", r"\bbox(?:es|ing|er)?\b|\bspar(?:s|ring)?\b|ボクシング|シャドーボ"),),
     "slash": (("sword", r"^(?!.*(?:slash|cut|斬|切|振)).*(?:sword|katana|blade|fenc|剣|刀)"),),
-    "raise": (),
 }  # fmt: skip
 _UNNAMED: Final = (  # actions of the model that have no name of their own here
     ("basketball", r"\b(?:basketball|free throw|slam dunk|dunk\w*)\b|バスケ|ドリブル|フリースロー|ダンクシュート"),
@@ -170,8 +175,12 @@ def fine_action(action: str | None, detail: Collection[str] = (), words: str = "
     words = words.lower()
     if action is None:
         return FineAction(_first(_UNNAMED, words))
+    if action == CALM:
+        return FineAction("talk", "a person talks calmly")
     if action in _NEAREST:
-        return FineAction(_NEAREST[action], exact=False)
+        nearest, added = _NEAREST[action]
+        likewise = (*added, *(set(detail) & {"left", "right", "both"}))
+        return FineAction(fine_action(nearest, likewise).name, caption(nearest, likewise), exact=False)
     if action == "wave" and (bye := _first(_BY_WORDS["wave"], words)):
         return FineAction("wave-both" if "both" in detail else bye)
     if action in ("wave", "raise"):

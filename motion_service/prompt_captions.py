@@ -10,14 +10,15 @@ from motion_service.prompt_actions import caption
 from motion_service.prompt_words import load_lexicon, text_to_tokens
 
 _POLITE: Final = re.compile(
-    r"^(?:(?:ok|okay|hey|now|so|well|sure|alright|please|kindly|then|and|first|next|finally|just|first of all|after that"
-    r"|could you|can you|would you|will you|let's|go ahead and|i want you to|i'd like you to|i would like you to|let me"
-    r"|i will|i'll|i'm going to|make (?:her|him|the (?:avatar|character|model))|have (?:her|him|the (?:avatar|character|model))"
+    r"^(?:(?:ok|okay|hey|now|so|well|sure|alright|please|kindly|then|and|first|next|finally|just|first of all"
+    r"|after that|could you|can you|would you|will you|let's|go ahead and|i want you to|i'd like you to"
+    r"|i would like you to|let me|i will|i'll|i'm going to|(?:make|have|let) (?:her|him|the (?:avatar|character|model))"
     r"|show me|try to|start to|begin to)\b[\s,]*)+",
     re.IGNORECASE,
 )
 _CAPTION: Final = re.compile(
-    r"^(?:an?|the|one|two|three|some)\s+(?:[\w-]+\s+){1,6}?(?:\w+s|is|are|\w+ing|\w+ed)\b|^(?:he|she|they|someone|somebody|a person)\s",
+    r"^(?:an?|the|one|two|three|some)\s+(?:[\w-]+\s+){1,6}?(?:\w+s|is|are|\w+ing|\w+ed)\b"
+    r"|^(?:he|she|they|someone|somebody|a person)\s",
     re.IGNORECASE,
 )
 _TAIL: Final = re.compile(r"[\s,]*\b(?:please|for me|now|right now|thanks|thank you)\b[\s,]*$", re.IGNORECASE)
@@ -51,6 +52,12 @@ def words_to_caption(words: str, action: str | None, detail: Collection[str]) ->
         if "ing" in forms:
             return _join(f"a person is {before}{verb} {rest}")
     return caption(action, detail) if action else ""
+
+
+def is_caption(words: str) -> bool:
+    """Whether ``words`` are worded like a caption as they are: "a person walks forward, then waves"."""
+    sentences = re.split(r"[.!?]\s", words.strip(" .!?"))
+    return len(sentences) <= 2 and bool(_CAPTION.match(words)) and _names_figure(words)
 
 
 def _names_figure(words: str) -> bool:

@@ -13,17 +13,26 @@ from typing import Final
 
 from motion_service.clips import Segment
 from motion_service.prompt_captions import words_to_caption
+from motion_service.prompt_clauses import settled_noun_places
 from motion_service.prompt_length import Length, find_lengths
-from motion_service.prompt_mood import Mood, Sentence, noun_places
+from motion_service.prompt_mood import Mood, Sentence
 from motion_service.prompt_reading import MAX_SEGMENTS, Reading, sorted_detail
+from motion_service.prompt_sentence import noun_places
 from motion_service.prompt_spelling import mend_shorthand, mend_slips
 from motion_service.prompt_words import OTHER, Mention, Token, find_mentions, text_to_tokens
 from motion_service.wording import FLAGS, normalise_text, text_flags
 
-_MARK: Final = 0xE000
-"""First of the characters that stand for the lengths that were cut out (a private use area)."""
-_MARKS: Final = re.compile("[\ue000-\ue0ff]")
+_MARK: Final = 0xA000
+"""First of the characters that stand for the lengths that were cut out: letters of a script (Yi) that no prompt in
+English has."""
+_MARKS: Final = re.compile("[\ua000-\ua0ff]")
 _SENTENCE_ENDS: Final = frozenset(".!?…\n")
+_EDGES: Final = re.compile(
+    r"^(?:(?:and|then|but|or|while|before|after|once)\b[\s,]*)+(?=\S)"
+    r"|[\s,;:]*\b(?:and|then|but|while|before|after|once|and then|as|finally)\b[\s,;:]*$|[\s,;:]+$",
+    re.IGNORECASE,
+)
+"""Words that bind one action to another and say nothing of either."""
 _ORDER: Final = frozenset(["before", "after", "once", "while", "whilst", "as", "until", "when"])
 _MILD: Final = frozenset(["smile", "smiles", "smiling", "grin", "grins", "wink", "winks", "blink", "look", "looks"])
 """Words of no bodily action of their own beside another."""
@@ -61,11 +70,12 @@ def _read(text: str) -> Reading:
     return _to_reading(_Text(text, marked, tokens, spans, lengths), chosen)
 
 
-# --- finding ------------------------------------------------------------------------------------------------------------
+# --- finding ---------------------------------------------------------------------------------------------------------
 
 
 def _mark_lengths(text: str) -> tuple[str, list[Length]]:
     """``text`` with one private character in place of each length."""
+    text = _MARKS.sub(" ", text)
     lengths = find_lengths(text)[:200]
     parts, last = [], 0
     for number, length in enumerate(lengths):
@@ -87,7 +97,8 @@ def _sentences(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
 
 
 def _deeds(text: str, tokens: Sequence[Token], spans: Sequence[tuple[int, int]]) -> Iterator[_Deed]:
-    mentions = find_mentions(text, tokens, noun_places(tokens))
+    places = settled_noun_places(text, tokens, noun_places(tokens))
+    mentions = find_mentions(text, tokens, places)
     for number, (first, end) in enumerate(spans):
         inside = [mention for mention in mentions if first <= mention.first < end]
         if inside:
@@ -121,7 +132,7 @@ def _links(tokens: Sequence[Token], first: int, mentions: Sequence[Mention]) -> 
 
 
 def _orders(tokens: Sequence[Token], index: int, mention: int) -> bool:
-    """Whether the word at ``index`` begins a clause: "as she walks", not "as fast as"; "after waving", not "after that"."""
+    """Whether the word at ``index`` begins a clause: "as she walks", not "as fast as", "after that"."""
     word, following = tokens[index].word, tokens[index + 1].word
     if word == "as":
         plain = following in ("he", "she", "they", "you", "i", "it", "we", "the", "a") or following.endswith("ing")
@@ -139,11 +150,18 @@ def _orders(tokens: Sequence[Token], index: int, mention: int) -> bool:
     )
 
 
-# --- choosing -----------------------------------------------------------------------------------------------------------
+# --- choosing --------------------------------------------------------------------------------------------------------
 
 
 def _choose(deeds: Sequence[_Deed], num_sentences: int) -> list[_Deed]:
     """What is asked for; mere phrases only where no sentence talks of something else."""
+    idle_talk = {
+        number
+        for number in {deed.sentence for deed in deeds}
+        if all(deed.mood is Mood.TALK for deed in deeds if deed.sentence == number and not deed.link)
+    }  # "You should stretch before you run": what goes with talk is talk
+    with_main = {deed.sentence for deed in deeds if not deed.link}
+    deeds = [deed for deed in deeds if not deed.link or deed.sentence not in idle_talk & with_main]
     active = {deed.sentence for deed in deeds if deed.mood not in (Mood.TALK, Mood.FORBIDDEN)}
     is_chat = num_sentences - len(active) >= 2
     wanted = [deed for deed in deeds if deed.mood is Mood.ASKED or (deed.mood is Mood.LIKELY and not is_chat)]
@@ -157,6 +175,9 @@ def _choose(deeds: Sequence[_Deed], num_sentences: int) -> list[_Deed]:
     if known and all(deed.link == "while" for deed in known) and len(known) < len(wanted):
         known = [replace(deed, link="") for deed in known]  # "smiles while waving": what is known is the action
         return known
+    beside = {deed.sentence for deed in deeds if deed.mood is Mood.MEANWHILE and deed.mention.action != OTHER}
+    if wanted and all(deed.mention.action == "idle" and deed.sentence in beside for deed in wanted):
+        return [deed for deed in deeds if deed.mood is Mood.MEANWHILE]  # "stands, waving"
     main = [deed for deed in wanted if deed.link != "while"]
     return main or wanted
 
@@ -180,7 +201,9 @@ def _in_order(deeds: Sequence[_Deed], tokens: Sequence[Token]) -> list[_Deed]:
     for deed in ordered:
         if len(ordered) > 1 and tokens[deed.mention.first].word in _MILD and deed.mention.action == OTHER:
             continue
-        if not (kept and _is_same(kept[-1], deed, tokens)):
+        if kept and _is_stance(kept[-1].mention, deed.mention, tokens):
+            kept[-1] = deed
+        elif not (kept and _is_same(kept[-1], deed, tokens)):
             kept.append(deed)
     return kept[:MAX_SEGMENTS]
 
@@ -189,12 +212,19 @@ def _is_same(before: _Deed, deed: _Deed, tokens: Sequence[Token]) -> bool:
     """Whether ``deed`` goes on with the action before it; another hand is another action."""
     first, second = before.mention, deed.mention
     if first.action != second.action:
-        return first.action == "idle" and second.action != "idle" and _is_stance(first, second, tokens)
+        return False
     return first.action not in ("raise", "wave") or _sides(first, tokens) == _sides(second, tokens)
 
 
 def _is_stance(first: Mention, second: Mention, tokens: Sequence[Token]) -> bool:
-    return False
+    """ "stand and wave": how one stands while doing it. "Stand still, then wave" are two."""
+    between = [token.word for token in tokens[first.first : second.first]]
+    return (
+        first.action == "idle"
+        and between[0].startswith("stand")
+        and "and" in between[1:]
+        and not {"still", "then", ",", "."} & set(between)
+    )
 
 
 def _sides(mention: Mention, tokens: Sequence[Token]) -> set[str]:
@@ -207,7 +237,7 @@ def _nothing(text: str, deeds: Sequence[_Deed]) -> Reading:
     return Reading((Segment(text, "none", (), None),), None, confidence)
 
 
-# --- segments -----------------------------------------------------------------------------------------------------------
+# --- segments --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +260,7 @@ def _to_reading(text: _Text, deeds: Sequence[_Deed]) -> Reading:
         own = [length.seconds for length in marks if not length.total]
         whole = [length.seconds for length in marks if length.total]
         total = whole[0] if whole else total
-        words = normalise_text(_MARKS.sub(" ", piece)) or text.plain
+        words = _EDGES.sub("", normalise_text(_MARKS.sub(" ", piece))) or text.plain
         action = None if deed.mention.action == OTHER else deed.mention.action
         detail = find_detail(words, action)
         caption = words_to_caption(words, action, detail)
@@ -295,7 +325,7 @@ _VERBAL: Final = frozenset(
 )
 
 
-# --- direction and side -------------------------------------------------------------------------------------------------
+# --- direction and side ----------------------------------------------------------------------------------------------
 
 
 _NO_WAY: Final = re.compile(r"\bstraight\s+(?:out\s+of|from|away|up|into|to\s+the\s+point|at)\b|\bleft\s+to\s+right\b")

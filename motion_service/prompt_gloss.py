@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from motion_service.prompt_actions import ACTIONS
-from motion_service.prompt_ja_clauses import Argument, Predicate
 from motion_service.prompt_ja_lexicon import dictionary
+from motion_service.prompt_ja_predicates import Argument, Predicate
 from motion_service.prompt_ja_tokens import Token
 
 __all__ = ["predicate_to_caption", "third_person"]
@@ -27,6 +27,8 @@ def predicate_to_caption(
     predicate: Predicate, detail: Collection[str], way: Collection[str], meanwhile: Sequence[Predicate] = ()
 ) -> str:
     """One sentence for ``predicate``; ``detail`` are its side and direction words, ``way`` those of the way alone."""
+    if "turn" in way:  # walking while turning is one curve
+        meanwhile = [part for part in meanwhile if part.action != "turn"]
     phrases = [_phrase(part, detail, way) for part in (predicate, *meanwhile)]
     manner = " ".join(_manners([m for part in (predicate, *meanwhile) for m in part.manners], phrases[0]))
     who = next((part.who for part in (predicate, *meanwhile) if part.who is not None), None)
@@ -49,7 +51,7 @@ def third_person(gloss: str) -> str:
 def _phrase(predicate: Predicate, detail: Collection[str], way: Collection[str]) -> str:
     row = predicate.row
     template = row.english if row is not None else ""
-    if not template and row is not None and row.action in ACTIONS:
+    if not template and row is not None and row.action is not None:
         template = ACTIONS[row.action]
     if not template:
         gloss = predicate.token.gloss or dictionary().glosses.get(predicate.token.lemma, "")

@@ -15,27 +15,40 @@ from typing import Final
 from motion_service.clips import Segment
 from motion_service.prompt_actions import CALM, caption
 from motion_service.prompt_gloss import predicate_to_caption
-from motion_service.prompt_ja_clauses import Predicate, sentence_to_predicates, split_sentences
+from motion_service.prompt_ja_clauses import sentence_to_predicates, split_sentences
 from motion_service.prompt_ja_mood import Style, accepted, text_to_style
+from motion_service.prompt_ja_predicates import Predicate
 from motion_service.prompt_ja_seconds import Length, take_lengths
+from motion_service.prompt_ja_spelling import respell
 from motion_service.prompt_ja_tokens import LENGTH_MARK, tokenise
 from motion_service.prompt_reading import MAX_SEGMENTS, Reading, sorted_detail
 from motion_service.wording import FLAGS, normalise_text, text_flags
 
 __all__ = ["read", "text_to_detail"]
 
+_SHORT: Final = 24
 _LOCOMOTION: Final = frozenset(["walk", "run"])
-_MEANWHILE: Final = frozenset("wave raise laugh cry talk clap nod look think cheer point shake-head idle stand-up salute".split())
+_MEANWHILE: Final = frozenset(
+    "wave raise laugh cry talk clap nod look think cheer point shake-head idle stand-up salute".split()
+)
 """Said with a bare 〜て before walking or running, these go on while one walks."""
 
+_TRAVELS: Final = frozenset(["crawl", "swim", "run", "walk", "climb", "roll", "jump"])
+_CURVES: Final = frozenset("曲がる まがる カーブ かーぶ 右折 左折 旋回 回り込む".split())
 _DRAWL: Final = re.compile(r"(?<=[てでよねなさいうるれたんろこけしじせ])[ーぇぁぃぅぉっ]+(?=$|[^ぁ-ゖァ-ヺー㐀-鿿々])")
-_LIMB: Final = re.compile(r"(?:左右|左|右|ひだり|みぎ|両)の?(?:手(?!側|前|に)|て(?=[をでも])|腕|うで|足|脚|あし|拳|こぶし|肩|膝|ひざ|肘|指|目|耳|パンチ|キック|フック|ストレート|アッパー|ジャブ)")
-_LIMB_TURNS: Final = re.compile(
-    r"(?:腕|手首|手|首|肩|腰|足首|頭|ハンドル|目|指|うで|くび|かた)を?.{0,8}?(?:回|まわ)[すしせさ]\w?|回し蹴り|まわしげり|前回り|後ろ回り|(?:腕|首|肩|腰|手)回し"
-    r"|見回|見まわ|みまわ|[0-9一二三四五六七八九十数何]回(?!転|り(?![0-9一二三四五六七八九十]))|腰を?曲|膝を?曲|ひざを?曲|背中を?曲|曲げ|駆け回|かけまわ|回避|回復|振り回|ふりまわ|引っ張り回"
+_LIMB: Final = re.compile(
+    r"(?:左右|左|右|ひだり|みぎ|両)の?(?:手(?!側|前|に)|て(?=[をでも])|腕|うで|足|脚|あし|拳|こぶし|肩|膝|ひざ|肘|指|目|耳|パンチ|キック|フック|ストレート|アッパー|ジャブ)"
 )
-_NOT_FORWARD: Final = re.compile(r"前(?:かがみ|屈み|のめり|屈|転|方(?:倒立|宙)|へならえ|にならえ|へ倣え|を向|を見|宙|もって|に(?:立|座|待|止)|蹴り|髪|足|脚|歯)")
+_LIMB_TURNS: Final = re.compile(
+    r"手を?振り返|(?:腕|手首|手|首|肩|腰|足首|頭|ハンドル|目|指|うで|くび|かた)を?.{0,8}?(?:回|まわ)[すしせさ]\w?|回し蹴り|まわしげり|前回り|後ろ回り|(?:腕|首|肩|腰|手)回し"
+    r"|見回|見まわ|みまわ|[0-9一二三四五六七八九十数何]回(?!転|り(?![0-9一二三四五六七八九十]))|腰を?曲|膝を?曲|ひざを?曲|背中を?曲|曲げ|パターン|リターン|駆け回|かけまわ|回避|回復|振り回|ふりまわ|引っ張り回"
+)
+_NOT_FORWARD: Final = re.compile(
+    r"前(?:かがみ|屈み|のめり|屈|転|方(?:倒立|宙)|へならえ|にならえ|へ倣え|を向|を見|宙|もって|に(?:立|座|待|止)|蹴り|髪|足|脚|歯)"
+)
 _NOT_BACKWARD: Final = re.compile(r"後ろ(?:回し?蹴|蹴|髪|指|姿)|うしろ姿|バックダンサー|バックル|後ろ(?:で|の方で)手")
+_NOT_BOTH: Final = re.compile("万歳|バンザ[イー]|ばんざ[いー]|両(?:断|替|面|端|隣|側|サイド|思い)")
+_UPRIGHT: Final = re.compile("(?:まっすぐ|真っ直ぐ|真っすぐ)(?=[にな]?(?:上|立|伸|のば|した|な?姿勢|前を?[見向]))")
 
 
 @dataclass(slots=True)
@@ -55,6 +68,14 @@ class _Step:
 
 def read(text: str) -> Reading:
     """Read normalised Japanese ``text``. Never raises; unclear text is one segment with action "none" or None."""
+    reading = _read(text)
+    if reading.segments[0].action == CALM and len(text) <= _SHORT and (respelt := respell(text)) is not None:
+        again = _read(respelt)
+        return Reading(again.segments, again.seconds, round(0.8 * again.confidence, 2))
+    return reading
+
+
+def _read(text: str) -> Reading:
     marked, lengths = take_lengths(text)
     if not marked.replace(LENGTH_MARK, "").strip(" 、。,."):
         return Reading((Segment(text, CALM, (), None, caption(CALM)),), None, 0.5)
@@ -66,7 +87,7 @@ def read(text: str) -> Reading:
     for number, (sentence, predicates) in enumerate(zip(sentences, parsed, strict=True)):
         chosen = accepted(predicates, sentence, style, number)
         steps += _steps(chosen, predicates, clean, sentence[0].start, sentence[-1].end)
-    steps = _merged(_without_weak(steps), clean)[:MAX_SEGMENTS]
+    steps = _merged(_without_weak(steps)[: 4 * MAX_SEGMENTS], clean)[:MAX_SEGMENTS]
     if not steps:
         return _calm(text, parsed)
     return _reading(steps, marked, lengths, style)
@@ -75,15 +96,22 @@ def read(text: str) -> Reading:
 def text_to_detail(text: str) -> tuple[str, ...]:
     """Side and direction words of ``text``; turning an arm or bending the back is no turn."""
     text = _LIMB_TURNS.sub(" ", text)
+    text = _UPRIGHT.sub(" ", _NOT_BOTH.sub(" ", text))
     text = _NOT_BACKWARD.sub(" ", _NOT_FORWARD.sub(" ", text))
     found = {name for name, value in zip(FLAGS, text_flags(text), strict=True) if value}
-    if "カーブ" in text or "弧を描" in text or "方向転換" in text:
+    if re.search("カーブ|弧を描|方向転換", text):
         found.add("turn")
+    if re.search("前進|前を指|前方", text):
+        found.add("forward")
+    if re.search("バク転|バック転|バク宙|後転|後方", text):
+        found.add("backward")
     return sorted_detail(found)
 
 
 def _calm(text: str, parsed: Sequence[Sequence[Predicate]]) -> Reading:
-    is_doubtful = any(p.kind in ("action", "phrase") and p.action not in (None, "none") for part in parsed for p in part)
+    is_doubtful = any(
+        p.kind in ("action", "phrase") and p.action not in (None, "none") for part in parsed for p in part
+    )
     return Reading((Segment(text, CALM, (), None, caption(CALM)),), None, 0.6 if is_doubtful else 0.9)
 
 
@@ -96,6 +124,11 @@ def _steps(
     at = start
     for index, (predicate, confidence) in enumerate(chosen):
         following = chosen[index + 1][0] if index + 1 < len(chosen) else None
+        before = chosen[index - 1][0] if index > 0 else None
+        if steps and before is not None and _only_goes_on(before, predicate, text):
+            steps[-1].end = predicate.end if following is not None else end
+            at = steps[-1].end
+            continue
         if following is not None and (predicate.role == "while" or _goes_on_meanwhile(predicate, following, text)):
             meanwhile.append(predicate)
             continue
@@ -118,11 +151,19 @@ def _goes_on_meanwhile(first: Predicate, second: Predicate, text: str) -> bool:
         return True
     if first.action == "raise" and second.action in ("wave", "cheer"):
         return True
-    if first.token.lemma in ("立つ", "たつ", "急ぐ", "向く") and second.action is not None:
+    if (first.lemma == "急ぐ" or (first.lemma == "向く" and first.action == "look")) and second.action is not None:
         return True
-    if first.action == "turn" and second.action in _LOCOMOTION:
+    if first.token.lemma in ("立つ", "たつ") and second.action == "idle":
+        return True
+    if first.action == "turn" and first.token.lemma in _CURVES and second.action in _LOCOMOTION:
         return True
     return first.action in _MEANWHILE and second.action in _LOCOMOTION
+
+
+def _only_goes_on(first: Predicate, second: Predicate, text: str) -> bool:
+    """床を這って進む: the second verb only says that it leads somewhere."""
+    is_joined = first.role == "then" and "te" in first.forms and text[first.end : first.end + 1] not in ("、", ",")
+    return is_joined and first.action in _TRAVELS and second.action == "walk" and second.lemma not in ("歩く", "あるく")
 
 
 def _without_weak(steps: list[_Step]) -> list[_Step]:

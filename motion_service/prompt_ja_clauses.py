@@ -1,84 +1,23 @@
-"""What a Japanese sentence says is done, and how each action hangs together with the next.
+"""What a Japanese sentence says is done: its verbs and nouns of action, each with the nouns and adverbs of it.
 
-A verb is looked up with the nouns before it (手を + 振る = wave, 首を + 振る = shake the head, 話を + 振る = no motion);
-what follows it says whether it is an action of its own (〜て、), goes on meanwhile (〜ながら), or is none at all (〜たら,
-〜ように). Knows no order and no length: :mod:`motion_service.prompt_ja` puts sentences together.
+Knows no order and no length: :mod:`motion_service.prompt_ja` puts sentences together.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
-from motion_service.prompt_ja_lexicon import Row, lexicon
+from motion_service.prompt_ja_lexicon import Row
+from motion_service.prompt_ja_predicates import Argument, Predicate, best_row, unnamed
+from motion_service.prompt_ja_roles import ENDINGS, close_predicate
 from motion_service.prompt_ja_tokens import Token
 
-__all__ = ["Argument", "Predicate", "sentence_to_predicates", "split_sentences"]
+__all__ = ["sentence_to_predicates", "split_sentences"]
 
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """A noun and the particle after it, "" when there is none."""
-
-    token: Token
-    particle: str
-
-
-@dataclass(slots=True)
-class Predicate:
-    """One verb, or noun used as one."""
-
-    start: int
-    end: int
-    """Where what belongs to it stops, connective included."""
-    kind: str
-    """action, plain (a verb that says no known motion), chat, state (です, adjectives), phrase."""
-    role: str
-    """main, then, after (strictly later), while, before, relative, stop, or side (a condition, reason, comparison)."""
-    row: Row | None
-    token: Token
-    forms: frozenset[str]
-    arguments: tuple[Argument, ...] = ()
-    manners: tuple[Token, ...] = ()
-    who: Token | None = None
-    is_noun: bool = False
-    tail: frozenset[str] = field(default=frozenset())
-    """Words after it that colour it: か, ね, よ."""
-
-    @property
-    def action(self) -> str | None:
-        return self.row.action if self.row else None
-
-    @property
-    def is_weak(self) -> bool:
-        return self.row is not None and self.row.is_weak
-
-
-_OBJECT: Final = frozenset(["を", "", "は", "も", "だけ", "とか", "でも", "って"])
-_ACCEPTED: Final[dict[str, frozenset[str]]] = {
-    "を": _OBJECT,
-    "が": frozenset(["が", "", "は", "も", "の", "って"]),
-    "に": frozenset(["に", "へ", "", "には", "の", "にも", "までに", "まで"]),
-    "へ": frozenset(["に", "へ", ""]),
-    "で": frozenset(["で", "でも"]),
-    "は": frozenset(["は"]),
-    "と": frozenset(["と"]),
-    "の": frozenset(["の"]),
-}
-_ENDINGS: Final = frozenset("ね よ な ぞ ぜ さ わ か の のね のよ なあ ねえ かな かしら って もん けど".split())
-_SIMILE: Final = frozenset(
-    "ように ような よう みたいに みたいな みたい かのように かのような ほど くらい ぐらい っぽく ふうに 風に".split()
-)
-_REASON: Final = frozenset(
-    "ので のに から けど けれど けれども し なら ならば からね けどね なのに んですけど からさ".split()
-)
-_TIME: Final = frozenset("とき 時 ときに 時に 途中 途中で 最中 際 間 あいだ".split())
-_AFTERWARDS: Final = frozenset("後 あと 後で あとで 後に あとに".split())
-_NOMINAL: Final = frozenset("こと もの の ところ とこ".split())
-_STOPS: Final = frozenset(["やめる", "止める", "終える", "終わる", "やめ"])
-_SHOWN: Final = frozenset(
-    "見せる みせる 見る みる する やる お願いする 続ける つづける 始める はじめる 頼む たのむ 披露する 見たい".split()
-)
+_PEOPLE: Final = ("手", "者", "員", "人", "家", "師", "士", "生", "客", "さん", "ちゃん", "たち", "達", "役")
+_GOES: Final = frozenset([None, "walk", "run", "swim", "turn", "jump"])
+_LOOKS: Final = frozenset("様子 感じ 姿 格好 かっこう 態勢 体勢 姿勢".split())
+_STEPS: Final = Row("v5", (), "walk", True, "steps{way}", "", True)
 
 
 def split_sentences(tokens: list[Token]) -> list[list[Token]]:
@@ -86,7 +25,7 @@ def split_sentences(tokens: list[Token]) -> list[list[Token]]:
     sentences: list[list[Token]] = [[]]
     for token in tokens:
         sentences[-1].append(token)
-        if token.text in ("。", "!", "?", "\n", "♪"):
+        if token.text in ("。", ".", "!", "?", "\n", "♪", "→", "⇒", "➔", ">"):
             sentences.append([])
     return [sentence for sentence in sentences if any(token.kind != "mark" for token in sentence)]
 
@@ -106,6 +45,7 @@ class _Sentence:
         self.manners: list[Token] = []
         self.held: list[Token] = []  # nouns of action that no verb has taken yet
         self.words = {token.text for token in tokens}
+        self.is_figure = False  # an idiom stands before: 首を長くして待つ
 
     def read(self) -> list[Predicate]:
         at = 0
@@ -146,7 +86,11 @@ class _Sentence:
     def _form_noun(self, token: Token) -> bool:
         """踊るポーズ, お辞儀のポーズ, お辞儀お願い: what stands before is done."""
         if self.found and self.found[-1].role in ("attribute", "side") and not self.held:
-            self.found[-1].role = "main"
+            if self.found[-1].action == "none" or self.found[-1].kind == "plain":
+                self.found[-1].kind, self.found[-1].row = "action", unnamed(self.found[-1].row)
+            at = self.tokens.index(token)
+            is_manner = token.text in _LOOKS and self._text(at + 1) == "で" and at + 2 < len(self.tokens)
+            self.found[-1].role = "side" if is_manner else "main"
             self.found[-1].end = token.end
             return True
         taken = bool(self.held)
@@ -156,7 +100,7 @@ class _Sentence:
     def _modified_by(self, noun: Token, at: int) -> None:
         """走る少年: a person after a plain verb does it; any other noun only says which one."""
         predicate = self.found[-1]
-        if "who" in noun.categories:
+        if "who" in noun.categories or noun.text.endswith(_PEOPLE):
             predicate.role, predicate.who, predicate.end = "relative", noun, noun.end
         else:
             predicate.role = "side"
@@ -174,7 +118,7 @@ class _Sentence:
                 self.manners.append(token)
                 return at + 1
             return self._add(Predicate(token.start, token.end, "state", "main", None, token, token.forms), at)
-        if token.lemma == "する" and self._mimetic_verb(token):
+        if token.lemma in ("する", "させる") and self._mimetic_verb(token):
             return self._close(at)
         row = self._row(token)
         kind = "plain"
@@ -184,9 +128,27 @@ class _Sentence:
             kind = "chat"
         if is_carrier and (row is None or not row.is_known):
             kind = "do"
+        if kind == "action" and (self._is_bodiless() or self.is_figure):
+            kind = "chat"
+        if self.held and (manner := self._way_of_going(row)) is not None:
+            row, kind = manner, "action"
         start = self.arguments[0].token.start if self.arguments else token.start
         self.held = []
         return self._add(Predicate(start, token.end, kind, "main", row, token, token.forms), at)
+
+    def _way_of_going(self, row: Row | None) -> Row | None:
+        """四つん這いで進む, 小走りで駆け寄る: the noun says how one goes."""
+        held = next((a.token for a in reversed(self.arguments) if a.particle == "で"), None)
+        if held is None or held is not self.held[-1] or (row is not None and row.action not in _GOES):
+            return None
+        return self._row(held)
+
+    def _is_bodiless(self) -> bool:
+        """電車が走る, 話が飛ぶ: what has no body does no motion."""
+        subject = next((a.token for a in reversed(self.arguments) if a.particle == "が"), None)
+        if subject is None or "who" in subject.categories or any(row.kind == "body" for row in subject.rows):
+            return False
+        return bool(subject.categories & {"world", "weather", "vehicle"})
 
     def _carry(self, verb: Token, at: int) -> bool:
         """お辞儀をする, ジャンプとキックを見せて: the nouns are what is done."""
@@ -204,24 +166,30 @@ class _Sentence:
             "から",
             "や",
             "か",
+            "って",
             "が",
         ):
             return False
         if last.particle == "が" and verb.lemma != "する":
             return False
+        count = len(self.found)
         self._take_held(verb.forms, at, force=True, end=verb.end)
-        return True
+        return len(self.found) > count
 
     def _mimetic_verb(self, verb: Token) -> bool:
-        """ぴょんぴょんする: the mimetic word is what is done."""
+        """ぴょんぴょんする, 手をひらひらさせる: the mimetic word is what is done."""
         mimetic = next((m for m in reversed(self.manners) if m.rows and m.rows[0].action), None)
-        if mimetic is None or any(a.particle == "を" for a in self.arguments):
+        objects = [a.token for a in self.arguments if a.particle == "を"]
+        row = self._row(mimetic) if mimetic is not None else None
+        if mimetic is None or row is None:
             return False
-        self._add_plain(mimetic, mimetic.rows[0], verb.forms, verb.end)
+        if row.action not in _GOES and not all(any(r.kind == "body" for r in t.rows) for t in objects):
+            return False
+        self._add_plain(mimetic, row, verb.forms, verb.end)
         return True
 
     def _take_held(self, forms: frozenset[str], at: int, force: bool = False, end: int | None = None) -> None:
-        """Turn the held nouns of action into predicates; without ``force`` only where the last one ends the sentence."""
+        """Turn the held nouns of action into predicates; without ``force`` only where the last ends the sentence."""
         held, self.held = self.held, []
         if not held:
             return
@@ -229,10 +197,10 @@ class _Sentence:
             return
         for index, token in enumerate(held):
             is_last = index == len(held) - 1
-            row = self._row(token)
+            said = forms if index == len(held) - 1 else frozenset(["noun"])
+            row = self._row(token, said)
             if row is not None:
                 stop = end if is_last and end is not None else token.end
-                said = forms if is_last else frozenset(["noun"])
                 self._add_plain(token, row, said, stop, role="main" if is_last else "then")
 
     def _ends_sentence(self, token: Token) -> bool:
@@ -252,7 +220,15 @@ class _Sentence:
             return True
         if words[0].kind == "link":
             return True
-        endings = _ENDINGS | {"を", "で", "と", "から", "へ", "も", "や"}
+        after = rest[0] if rest else None
+        if (
+            after is not None
+            and after.text in ("、", ",", " ")
+            and not any(t.kind in ("verb", "copula", "adjective") for t in words)
+        ):
+            return True
+        words = [t for t in words if not any(row.kind == "way" for row in t.rows) and t.text not in ("に", "の")]
+        endings = ENDINGS | {"を", "で", "と", "から", "へ", "も", "や"}
         return all(t.kind == "particle" and t.text in endings and t.text != "か" for t in words)
 
     def _take_mimetic(self) -> None:
@@ -260,7 +236,10 @@ class _Sentence:
         if any(p.kind in ("action", "chat", "state", "phrase") for p in self.found):
             return
         mimetic = next((m for m in reversed(self.manners) if m.rows and m.rows[0].action), None)
-        if mimetic is None or any(p.kind == "plain" for p in self.found):
+        if any(p.kind == "plain" for p in self.found):
+            return
+        if mimetic is None:
+            self._take_steps()
             return
         row = self._row(mimetic)
         if row is not None and row.action:
@@ -268,10 +247,21 @@ class _Sentence:
             self.found.clear()
             self._add_plain(mimetic, row, forms, mimetic.end)
 
+    def _take_steps(self) -> None:
+        """左に2歩, もっと前へ: steps without a verb."""
+        steps = next((m for m in self.manners if m.text.endswith("歩")), None)
+        ways = [a for a in self.arguments if "way" in a.token.categories]
+        last = [token for token in self.tokens if token.kind not in ("mark", "length")][-1:]
+        is_bare = bool(last) and last[0].text in ("へ", "に") and len(self.tokens) <= 5
+        if ways and not self.found and (steps is not None or is_bare):
+            token = steps or ways[-1].token
+            self._add_plain(token, _STEPS, frozenset(["noun"]), token.end)
+
     def _phrase(self, at: int) -> int:
         token = self.tokens[at]
         row = token.rows[0]
         if row.action == "none" or not row.is_known:
+            self.is_figure = any(particle in token.text for particle in "をがに")
             return at + 1
         return self._add(Predicate(token.start, token.end, "phrase", "main", row, token, frozenset(["phrase"])), at)
 
@@ -310,170 +300,20 @@ class _Sentence:
         predicate = self.found[-1]
         predicate.who = next((a.token for a in predicate.arguments if "who" in a.token.categories), None)
         self.arguments, self.manners = [], []
-        return _close_predicate(predicate, self.tokens, at + 1)
+        self.is_figure = self.is_figure and predicate.kind == "do"
+        return close_predicate(predicate, self.tokens, at + 1)
 
-    def _row(self, token: Token) -> Row | None:
+    def _row(self, token: Token, forms: frozenset[str] | None = None) -> Row | None:
         rows = token.rows
         if token.kind == "noun":
             rows = tuple(row for row in rows if row.kind == "vs")
         before = [
             a for p in self.found[-1:] for a in p.arguments if not any(x.particle == "を" for x in self.arguments)
         ]
-        return best_row(rows, self.arguments, before, token.forms, self.words)
+        return best_row(rows, self.arguments, before, token.forms if forms is None else forms, self.words)
 
     def _kind(self, at: int) -> str:
         return self.tokens[at].kind if at < len(self.tokens) else ""
 
     def _text(self, at: int) -> str:
         return self.tokens[at].text if at < len(self.tokens) else ""
-
-
-def best_row(
-    rows: tuple[Row, ...], own: list[Argument], before: list[Argument], forms: frozenset[str], words: set[str]
-) -> Row | None:
-    """The most demanding row whose conditions hold; a bodiless subject (電車が) makes any motion figurative."""
-    best: tuple[float, Row] | None = None
-    for row in rows:
-        for arguments, worth in ((own, 0.1), (own + before, 0.0)):
-            scores = [_score(need, arguments, forms, words) for need in row.needs]
-            if all(scores):
-                score = sum(scores) + worth
-                if best is None or score > best[0]:
-                    best = score, row
-                break
-    if best is None:
-        return None
-    return best[1]
-
-
-def _score(need: tuple[str, ...], arguments: list[Argument], forms: frozenset[str], words: set[str]) -> float:
-    """How much it says that one of the alternatives holds; 0 when none does."""
-    for option in need:
-        if option.startswith("#"):
-            if option[1:] in forms:
-                return 1.0
-        elif option.startswith("!"):
-            particle = option[1:]
-            absent = not any(a.particle == particle for a in arguments) and particle not in words - {"を", "に"}
-            if absent:
-                return 0.5
-        elif ":" in option:
-            noun, _, particle = option.partition(":")
-            accepted = _ACCEPTED.get(particle, frozenset([particle]))
-            for argument in arguments:
-                token = argument.token
-                if argument.particle in accepted and (noun == token.text or noun in token.categories):
-                    return 2.0 if noun == token.text else 1.9
-        elif option in words or any(option in a.token.categories for a in arguments):
-            return 1.5
-    return 0.0
-
-
-def _close_predicate(predicate: Predicate, tokens: list[Token], at: int) -> int:
-    """Read the particles after a predicate, set its role, and return the index after them."""
-    forms = predicate.forms
-    if "while" in forms or "left" in forms:
-        predicate.role = "while"
-    elif "after" in forms:
-        predicate.role = "after"
-    elif forms & {"neg-te"}:
-        predicate.role = "then"
-    elif "if" in forms or "purpose" in forms or "even" in forms or "topic" in forms or "must" in forms:
-        predicate.role = "side"
-    elif "or" in forms:
-        predicate.role = "then"
-    while at < len(tokens):
-        text, kind = tokens[at].text, tokens[at].kind
-        if kind == "mark" and text == " ":
-            at += 1
-            continue
-        role = _role_after(predicate, tokens, at)
-        if role is None:
-            if kind == "particle" and text in _ENDINGS or kind == "copula" and text not in ("ください", "下さい"):
-                predicate.tail |= {text}
-                predicate.end = tokens[at].end
-                at += 1
-                continue
-            break
-        predicate.role, at = role
-        predicate.end = tokens[at - 1].end
-        break
-    if predicate.role == "main" and at < len(tokens) and _is_joined(predicate):
-        predicate.role = "then"
-    return at
-
-
-def _is_joined(predicate: Predicate) -> bool:
-    return bool(predicate.forms & {"te", "stem", "adverb"}) and not predicate.forms & {"request", "past", "dict"}
-
-
-def _role_after(predicate: Predicate, tokens: list[Token], at: int) -> tuple[str, int] | None:
-    """(role, index to read on) by the word after a predicate; None when it does not say."""
-    text, kind, forms = tokens[at].text, tokens[at].kind, predicate.forms
-    following = tokens[at + 1] if at + 1 < len(tokens) else None
-    is_finite = not _is_joined(predicate)
-    if predicate.kind in ("phrase",):
-        return None
-    if text == "まま":
-        return "while", at + 1
-    if text in _AFTERWARDS and ("past" in forms or predicate.is_noun or "te" in forms):
-        return "after", at + 1
-    if text in ("前", "まえ") and "dict" in forms and following is not None and following.text in ("に", "、"):
-        return "before", at + 2
-    if text in _SIMILE:
-        return _after_simile(tokens, at)
-    if text in _TIME and is_finite:
-        return "side", at + 1
-    if text in ("ため", "ために") and is_finite:
-        return "side", at + 1
-    if text in _REASON and is_finite:
-        return "side", at + 1
-    if (
-        text in ("と", "って", "という", "っていう", "が")
-        and is_finite
-        and not predicate.is_noun
-        and following is not None
-    ):
-        return "side", at + 1
-    if text in _NOMINAL or text in ("のは", "のが", "のを", "のも", "のに"):
-        return _after_nominal(predicate, tokens, at)
-    if kind in ("noun", "unknown") and is_finite and not predicate.is_noun and predicate.kind != "state":
-        return "attribute", at
-    if kind == "adverb" and is_finite and predicate.kind != "state" and forms & {"dict", "past"}:
-        return None
-    return None
-
-
-def _after_simile(tokens: list[Token], at: int) -> tuple[str, int]:
-    """〜ように手を上げて compares; 〜ようにして asks."""
-    rest = [t for t in tokens[at + 1 :] if t.kind not in ("mark", "length")]
-    if (
-        tokens[at].text in ("ように",)
-        and rest
-        and rest[0].kind == "verb"
-        and rest[0].lemma in ("する", "お願いする", "頼む")
-    ):
-        return "main", at + 1
-    return "side", at + 1
-
-
-def _after_nominal(predicate: Predicate, tokens: list[Token], at: int) -> tuple[str, int] | None:
-    """歩くのをやめて stops, 踊るところを見せて shows, 走るのは talks about it; a の that ends the sentence says nothing."""
-    rest = [t for t in tokens[at + 1 :] if t.kind not in ("mark", "length", "adverb") and t.text not in _ENDINGS]
-    text = tokens[at].text
-    if not rest and text in ("の", "こと", "のに"):
-        return ("main", at + 1) if text == "こと" else None
-    if rest and rest[0].text in ("を", "は", "が", "で"):
-        rest = rest[1:]
-    if rest and rest[0].kind == "copula" and text == "の":
-        return None
-    if rest and rest[0].lemma in _STOPS:
-        return "stop", at + 1
-    if rest and rest[0].lemma in _SHOWN and text not in ("のは", "のが"):
-        return "main", at + 1
-    return "side", at + 1
-
-
-def is_verb(lemma: str) -> bool:
-    """Whether the curated list has this verb."""
-    return lemma in lexicon().verbs

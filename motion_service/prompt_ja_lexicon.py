@@ -87,7 +87,7 @@ def lexicon() -> Lexicon:
         for spelling in columns[1].split("|"):
             word = fold(normalise_text(spelling))
             if row.kind not in _VERBS or not _add_verb(word, row, verbs, roots):
-                words[word].append(row)
+                words[word if word == "する" or row.kind not in _VERBS else word.removesuffix("する")].append(row)
     return Lexicon(
         {word: tuple(rows) for word, rows in words.items()},
         {word: tuple(rows) for word, rows in verbs.items()},
@@ -111,7 +111,7 @@ def _row(kind: str, spellings: str, needs: str, action: str, english: str) -> Ro
 
 
 def _add_verb(word: str, row: Row, verbs: dict[str, list[Row]], roots: dict[str, dict[tuple[str, str], None]]) -> bool:
-    """Enter a verb under its root; False for a noun that する makes a verb (披露する), which is entered as that noun."""
+    """Enter a verb under its root; False for a noun that する makes a verb (披露する), entered as that noun."""
     classes = verb_classes(word)
     if word == "する":
         classes = ("vs",)

@@ -1,13 +1,12 @@
 """Small mends of hasty English typing before a prompt is read: "rasie ur hand" -> "raise your hand".
 
 Only a word that the lexicon does not know is changed, only into one that it knows, and only by two letters swapped or
-by one letter too many or too few.
+by a letter doubled or not.
 """
 
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Iterator
 from typing import Final
 
@@ -20,10 +19,9 @@ _DRAWN_OUT: Final = re.compile(r"\b(\w*?)([a-z])\2{2,}(\w*)", re.IGNORECASE)
 _WORD: Final = re.compile(r"(?<![\w'-])[a-z]{4,}(?![\w'-])", re.IGNORECASE)
 _SAID_OF_WAYS: Final = frozenset("left right hand hands both forward backward backwards around seconds second".split())
 _REAL: Final = frozenset(
-    "clasp blot flit tried trail sacred quite angel form calm united being wear diary bored sued reach ladder brother "
-    "weather another rather father mother pointed whipping warned hiker latter bitten written sipped diner tapped".split()
+    "clasp clasps blot blots flit tried sacred quite angel form calm united being diary bored brow snips".split()
 )
-"""Words a letter away from one of the lexicon."""
+"""Words that are one of the lexicon with two letters swapped, or a letter doubled."""
 MAX_WORDS: Final = 14
 """A longer text is left as it is: the more words, the likelier a rare one is taken for a slip."""
 
@@ -64,6 +62,8 @@ def _swaps(word: str) -> Iterator[str]:
 
 
 def _gaps(word: str) -> Iterator[str]:
-    """One letter less, or one more, behind the first."""
-    yield from (word[:i] + word[i + 1 :] for i in range(1, len(word)))
-    yield from (word[:i] + letter + word[i:] for i in range(1, len(word)) for letter in string.ascii_lowercase)
+    """A letter doubled, or of a double one only half: runing, hopp."""
+    for i, letter in enumerate(word):
+        yield word[:i] + letter + word[i:]
+        if word[i : i + 2] == letter * 2:
+            yield word[:i] + word[i + 1 :]

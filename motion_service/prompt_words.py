@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 Form = Literal["base", "s", "ing", "ed", "noun", "phrase"]
 
 OTHER: Final = "other"
 """Action of words that name something which :data:`~motion_service.prompt_actions.ACTIONS` lacks."""
 
-_TOKEN: Final = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[\ue000-\ue0ff]|[^\w\s]")
+_TOKEN: Final = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[\ua000-\ua0ff]|[^\w\s]")
 _OPERATORS: Final = re.compile(r" (!>|!<|>|<) ?")
 _DOUBLED: Final = re.compile(r"[^aeiou]*[aeiou][bdfgklmnprt]")
 
@@ -55,6 +55,8 @@ class _Entry:
     not_after: re.Pattern[str] | None
     not_before: re.Pattern[str] | None
     told: bool
+    compound: bool = False
+    """Several words, such as "thinking pose"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class Lexicon:
     """Nouns for who moves in a caption."""
     things: frozenset[str]
     """Nouns and pronouns for what is no figure."""
+    grammar: Mapping[str, frozenset[str]]
+    """{class: words}, such as the modal verbs."""
 
 
 def text_to_tokens(text: str) -> list[Token]:
@@ -106,9 +110,17 @@ def _word_mention(
     token = tokens[index]
     entries = lexicon.entries.get(token.word, ())
     fits = [(entry, end) for entry in entries if (end := _fit(entry, text, token)) is not None]
-    wanted = [fit for fit in fits if _suits(fit[0].form, is_noun, fits)]
+    wanted = [fit for fit in fits if fit[0].compound or _suits(fit[0].form, is_noun, fits)]
     if not fits or (not wanted and _is_foreign(is_noun, fits[0][0].form, tokens[index - 1].word)):
         return None
+    if (
+        not wanted
+        and is_noun is False
+        and fits[0][0].form == "noun"
+        and not fits[0][0].compound
+        and _is_also_verb(entries)
+    ):
+        return None  # the verb stands there, in a meaning that is no action: "kick things off"
     entry, end = (wanted or fits)[0]
     last = index + 1
     while last < len(tokens) and tokens[last].start < end:
@@ -128,6 +140,10 @@ def _is_foreign(is_noun: bool | None, form: Form, before: str) -> bool:
     return (is_noun is True and form in ("base", "s")) or (is_noun is None and form == "base" and before[-1] != "s")
 
 
+def _is_also_verb(entries: Sequence[_Entry]) -> bool:
+    return any(entry.form in ("base", "s") for entry in entries)
+
+
 def _fit(entry: _Entry, text: str, token: Token) -> int | None:
     """Where the words that ``entry`` needs end, or None when they are not there."""
     rest = token.end + 1 if text[token.end : token.end + 1] == " " else token.end
@@ -145,7 +161,7 @@ def _fit(entry: _Entry, text: str, token: Token) -> int | None:
     return None if entry.not_before and entry.not_before.search(before) else end
 
 
-# --- the table ----------------------------------------------------------------------------------------------------------
+# --- the table --------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -160,7 +176,7 @@ def load_lexicon() -> Lexicon:
         for line in rows.get("verbs", []):
             for lemma, entry, is_special in _verb_entries(action, line, macros):
                 for form, word in _conjugate(lemma, irregular):
-                    entries.setdefault(word, []).append((is_special, _with_form(entry, form)))
+                    entries.setdefault(word, []).append((is_special, replace(entry, form=form)))
         for line in rows.get("nouns", []):
             for word, entry in _noun_entries(action, line, macros):
                 entries.setdefault(word, []).append((entry.after is not None, entry))
@@ -172,11 +188,8 @@ def load_lexicon() -> Lexicon:
     ordered = {
         word: [entry for _, entry in sorted(found, key=lambda pair: not pair[0])] for word, found in entries.items()
     }
-    return Lexicon(ordered, phrases, _word_set(table, "figures"), _word_set(table, "things"))
-
-
-def _word_set(table: Mapping[str, Any], name: str) -> frozenset[str]:
-    return frozenset(table["words"][name].split())
+    sets = {name: frozenset(words.split()) for name, words in (table["words"] | table["grammar"]).items()}
+    return Lexicon(ordered, phrases, sets["figures"], sets["things"], sets)
 
 
 def _expand(pattern: str, macros: Mapping[str, str]) -> str:
@@ -197,8 +210,10 @@ def _condition(conditions: Mapping[str, str], operator: str, macros: Mapping[str
 
 
 def _entry(action: str, conditions: Mapping[str, str], macros: Mapping[str, str], told: bool) -> _Entry:
-    patterns = [_condition(conditions, operator, macros) for operator in (">", "<", "!>", "!<")]
-    return _Entry(action, "base", *patterns, told)
+    after, before, not_after, not_before = (
+        _condition(conditions, operator, macros) for operator in (">", "<", "!>", "!<")
+    )
+    return _Entry(action, "base", after, before, not_after, not_before, told)
 
 
 def _verb_entries(action: str, line: str, macros: Mapping[str, str]) -> Iterator[tuple[str, _Entry, bool]]:
@@ -214,11 +229,7 @@ def _noun_entries(action: str, line: str, macros: Mapping[str, str]) -> Iterator
         first, _, rest = head.strip().partition(" ")
         needed = {">": rest + r"\b" + conditions.get(">", "")} if rest else {}
         entry = _entry(action, conditions | needed, macros, False)
-        yield first, _with_form(entry, "noun")
-
-
-def _with_form(entry: _Entry, form: Form) -> _Entry:
-    return _Entry(entry.action, form, entry.after, entry.before, entry.not_after, entry.not_before, entry.told)
+        yield first, replace(entry, form="noun", compound=bool(rest))
 
 
 def _conjugate(lemma: str, irregular: Mapping[str, Sequence[str]]) -> Iterator[tuple[Form, str]]:

@@ -79,7 +79,9 @@ class MotionOptions(BaseModel):
         "vrm1", description="Axes of the tracks: VRM 1.0, or those that a VRM 0.x avatar needs. An avatar has its own."
     )
     avatar: str | None = Field(
-        None, pattern="^[0-9a-f]{32}$", description="Id from POST /v1/avatars: tracks for exactly that avatar."
+        None,
+        pattern="^([0-9a-f]{32}|none)$",
+        description='Id from POST /v1/avatars: tracks for exactly that avatar. "none": for no avatar in particular.',
     )
     fold: bool = Field(
         True, description="Without an avatar: fold bones that many avatars lack (upperChest) into their children."
@@ -248,22 +250,25 @@ class ArtifactStatus(BaseModel):
 class SegmentOut(BaseModel):
     """One action found in the prompt."""
 
-    text: str
-    action: str | None
-    detail: list[str]
-    seconds: float | None
+    text: str = Field(description="The words of this action.")
+    action: str | None = Field(
+        description='walk, wave, bow, ...; "none": no bodily action is asked for; null: unknown.'
+    )
+    detail: list[str] = Field(description="Of left, right, both, forward, backward, turn what the words say.")
+    seconds: float | None = Field(description="Length, only when asked for in words.")
+    caption: str = Field(description="The same as an English caption; empty when the language is not understood.")
 
 
 class PromptPlanOut(BaseModel):
     """What was understood of the prompt."""
 
     prompt: str
-    language: str
-    action: str | None
-    confidence: float
-    seconds: float | None
-    segments: list[SegmentOut]
-    captions: list[str]
+    language: Literal["en", "ja", "other"]
+    action: str | None = Field(description="Action of the first segment.")
+    confidence: float = Field(description="0 to 1: how sure the reader is of the first action.")
+    seconds: float | None = Field(description="Length of the whole, only when asked for in words.")
+    segments: list[SegmentOut] = Field(description="The actions in order of time.")
+    captions: list[str] = Field(description="What models that read only English captions are given.")
 
 
 class MotionMetadata(BaseModel):

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
 from motion_service.engine.run import Priority, SamplingRun
 
+Lane = tuple[int, bool]
+"""(priority, whether there is no deadline to be kept). A lower one waits while there is work in a higher."""
 Key = tuple[int, bool, float, int]
-"""(priority, no deadline to be kept, deadline or turn, number of submission)"""
+"""(lane, deadline or turn, number of submission)"""
 
 _REMEMBERED: Final = 1024
-"""Clients whose turns are kept before those that owe nothing are forgotten."""
+"""So many clients are remembered before those that owe nothing are forgotten, or twice those that do."""
 
 
 class RunQueue:
@@ -28,10 +30,11 @@ class RunQueue:
     def __init__(self) -> None:
         self._order: list[tuple[Key, SamplingRun]] = []
         self._keys: dict[str, Key] = {}
-        self._runs: dict[str, SamplingRun] = {}  # in the order of submission
+        self._runs: dict[str, SamplingRun] = {}
         self._turns: dict[str, float] = {}
         self._clients: dict[tuple[Priority, str], float] = {}  # work stamped so far
         self._now = dict.fromkeys(Priority, 0.0)  # turn of the run that began last
+        self._remembered = _REMEMBERED
         self._submitted = 0
 
     def add(self, run: SamplingRun) -> None:
@@ -42,11 +45,12 @@ class RunQueue:
         self._runs[run.id] = run
         self._submitted += 1
         self._insert(run, self._submitted)
-        if len(self._clients) > _REMEMBERED:
+        if len(self._clients) > self._remembered:
             self._clients = {key: turn for key, turn in self._clients.items() if turn > self._now[key[0]]}
+            self._remembered = 2 * max(_REMEMBERED, len(self._clients))
 
     def remove(self, run: SamplingRun) -> None:
-        del self._order[self._place(run)]
+        del self._order[self.place(run)]
         del self._keys[run.id], self._runs[run.id], self._turns[run.id]
 
     def begin(self, run: SamplingRun) -> None:
@@ -56,7 +60,7 @@ class RunQueue:
     def demote(self, run: SamplingRun) -> None:
         """Its deadline is lost: from now on it takes its turn like those without."""
         number = self._keys[run.id][-1]
-        del self._order[self._place(run)]
+        del self._order[self.place(run)]
         run.late = True
         self._insert(run, number)
 
@@ -64,25 +68,29 @@ class RunQueue:
         """The ``num`` most urgent."""
         return [run for _, run in islice(self._order, num)]
 
-    def before(self, run: SamplingRun) -> Iterator[SamplingRun]:
-        """All that are more urgent than one that was submitted, or would be if it were submitted now."""
+    def place(self, run: SamplingRun) -> int:
+        """How many are more urgent than ``run``, or would be if it were submitted now."""
         key = self._keys.get(run.id)
         if key is None:
             turn = max(self._now[run.priority], self._clients.get((run.priority, run.client), 0.0))
             key = _key(run, turn, self._submitted + 1)
-        return (other for _, other in islice(self._order, bisect.bisect_left(self._order, key, key=_first)))
+        return bisect.bisect_left(self._order, key, key=_first)
 
-    @property
-    def oldest(self) -> SamplingRun:
-        """Submitted before all others. Raises StopIteration when there is none."""
-        return next(iter(self._runs.values()))
+    def heads(self) -> dict[Lane, SamplingRun]:
+        """The most urgent run of each lane that is not empty."""
+        found = {}
+        place = 0
+        while place < len(self._order):
+            key, run = self._order[place]
+            found[key[:2]] = run
+            place = bisect.bisect_left(self._order, (*key[:2], math.inf, 0), place, key=_first)
+        return found
+
+    def lanes(self, runs: Iterable[SamplingRun]) -> set[Lane]:
+        return {self._keys[run.id][:2] for run in runs}
 
     def get(self, run_id: str) -> SamplingRun | None:
         return self._runs.get(run_id)
-
-    def __iter__(self) -> Iterator[SamplingRun]:
-        """By urgency."""
-        return (run for _, run in self._order)
 
     def __len__(self) -> int:
         return len(self._order)
@@ -90,9 +98,6 @@ class RunQueue:
     def _insert(self, run: SamplingRun, number: int) -> None:
         key = self._keys[run.id] = _key(run, self._turns[run.id], number)
         bisect.insort(self._order, (key, run), key=_first)
-
-    def _place(self, run: SamplingRun) -> int:
-        return bisect.bisect_left(self._order, self._keys[run.id], key=_first)
 
 
 def _first(entry: tuple[Key, SamplingRun]) -> Key:

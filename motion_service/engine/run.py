@@ -59,7 +59,7 @@ class SamplingRun:
     def __post_init__(self) -> None:
         if self.frames < 1 or self.steps < 1:
             raise ValueError(f"a run has at least one frame and one step, got {self.frames} and {self.steps}")
-        if math.isnan(self.deadline) or not math.isfinite(self.arrival):
+        if not self.deadline > -math.inf or not math.isfinite(self.arrival):
             raise ValueError("arrival must be finite and deadline a number or infinity")
 
     @property
@@ -81,7 +81,7 @@ class ModelLimits:
     rows: int = 0
     """Most rows in flight, counted by length bucket; 0 = as many as the slots allow."""
     packed: bool = False
-    """Rows of clips lie one after the other, so that the mean length counts; otherwise all are padded to the longest."""
+    """Rows of clips lie one after the other, so that the mean length counts; else all are padded to the longest."""
     loops: frozenset[tuple[int, int, int]] | None = None
     """(length bucket, batch bucket, steps) that a graph of the whole loop exists for; None = all."""
 

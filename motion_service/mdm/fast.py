@@ -160,7 +160,7 @@ class FastDenoiser:
         else:
             from motion_service.mdm.kernels_many import advance_many
 
-            advance_many(self.weights, rows, progress)
+            advance_many(self.weights, rows, progress, masked=masked)
 
     def _few_rows(self, rows: int) -> FewRows:
         """Folded weights and scratch, made at first use; Triton is imported only then."""

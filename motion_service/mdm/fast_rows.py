@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from motion_service.mdm.fast_weights import FastWeights, TextState
 
@@ -59,6 +59,18 @@ def draw_noise(seed: int, steps: int, frames: int, features: int, device: torch.
     generator = torch.Generator(device).manual_seed(seed)
     drawn = torch.randn(steps + 1, frames, features, generator=generator, device=device)
     return drawn[0], drawn[1:]
+
+
+def _lengthened(value: Tensor, steps: int) -> Tensor:
+    """Rows of zeros behind (S, ...), up to ``steps``."""
+    if len(value) == steps:
+        return value
+    return torch.cat([value, value.new_zeros(steps - len(value), *value.shape[1:])])
+
+
+def _to_device(value: Tensor, device: torch.device) -> Tensor:
+    """Without waiting for what the device does: pinned memory stays as it is until it was read."""
+    return value.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else value.to(device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +144,9 @@ class Rows:
         self.position.index_copy_(0, rows, position.int())
         self.owner.index_copy_(0, rows, owner.int())
         steps = max(len(clip.plan) for _, _, clip in seats)
-        noise = [
-            nn.functional.pad(clip.noise[:steps], (0, 0, 0, 0, 0, steps - len(clip.noise[:steps])))
-            for *_, clip in seats
-        ]
+        noise = [_lengthened(clip.noise[:steps], steps) for *_, clip in seats]
         self.noise[:steps].index_copy_(1, new_rows, torch.cat(noise, dim=1))
-        plans = [nn.functional.pad(clip.plan, (0, 0, 0, steps - len(clip.plan))) for *_, clip in seats]
+        plans = [_lengthened(clip.plan, steps) for *_, clip in seats]
         self.plan[:, :steps].index_copy_(0, slots, torch.stack(plans))
         for mine, parts in zip(self.text, zip(*(clip.text for *_, clip in seats), strict=True), strict=True):
             mine.index_copy_(0, slots, torch.cat(parts))
@@ -158,22 +167,14 @@ class Rows:
 
     def _indices(self, seats: Sequence[Seat]) -> tuple[Tensor, ...]:
         """Slots, first rows, lengths (n,); rows, rows that are no prefix, positions, owners; by one copy. int64"""
-        lengths = [self.context + len(clip.start) for *_, clip in seats]
-        columns = [
-            [slot for slot, *_ in seats],
-            [first for _, first, _ in seats],
-            lengths,
-            [first + t for (_, first, _), length in zip(seats, lengths, strict=True) for t in range(length)],
-            [
-                first + t
-                for (_, first, _), length in zip(seats, lengths, strict=True)
-                for t in range(self.context, length)
-            ],
-            [t for length in lengths for t in range(length)],
-            [slot for (slot, *_), length in zip(seats, lengths, strict=True) for _ in range(length)],
-        ]
-        together = torch.tensor([number for column in columns for number in column]).to(self.state.device)
-        return together.split([len(column) for column in columns])
+        slots, first = torch.tensor([[slot, first] for slot, first, _ in seats]).unbind(1)
+        length = torch.tensor([self.context + len(clip.start) for *_, clip in seats])
+        position = torch.arange(int(length.sum())) - (length.cumsum(0) - length).repeat_interleave(length)
+        rows = first.repeat_interleave(length) + position
+        new_rows = rows[position >= self.context]
+        owner = slots.repeat_interleave(length)
+        parts = (slots, first, length, rows, new_rows, position, owner)
+        return _to_device(torch.cat(parts), self.state.device).split([len(part) for part in parts])
 
     @torch.inference_mode()
     def leave(self, slot: int) -> None:

@@ -22,25 +22,72 @@ _LOG2_E: Final = math.log2(math.e)
 
 
 class Tile(NamedTuple):
-    """Rows and columns of what one program makes, and its warps."""
+    """Rows and columns of what one program makes, its warps, and how many loads of a loop are under way."""
 
     rows: int
     columns: int
     warps: int
+    stages: int = 3
+
+    def within(self, columns: int) -> Tile:
+        """The same for at most this many columns."""
+        return self._replace(columns=min(self.columns, columns))
 
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
     """Tile of each kernel; found by measuring (``bench_engine --tune``), never for correctness."""
 
-    embed: Tile = Tile(32, 64, 4)
-    qkv: Tile = Tile(32, 64, 4)
-    attention: Tile = Tile(16, 0, 4)
-    out: Tile = Tile(16, 32, 4)
-    cross: Tile = Tile(16, 128, 4)
-    wide: Tile = Tile(32, 64, 4)
-    narrow: Tile = Tile(16, 32, 4)
-    last: Tile = Tile(16, 32, 4)
+    embed: Tile
+    qkv: Tile
+    attention: Tile
+    out: Tile
+    cross: Tile
+    wide: Tile
+    narrow: Tile
+    last: Tile
+
+
+UP_TO_80_ROWS: Final = Tiles(
+    embed=Tile(16, 64, 4),
+    qkv=Tile(16, 128, 4),
+    attention=Tile(16, 0, 4),
+    out=Tile(64, 16, 4),
+    cross=Tile(16, 64, 4),
+    wide=Tile(16, 128, 4),
+    narrow=Tile(32, 32, 4),
+    last=Tile(16, 32, 4),
+)
+"""A window alone: 60 rows and as many without text."""
+MORE_ROWS: Final = Tiles(
+    embed=Tile(64, 64, 4),
+    qkv=Tile(64, 64, 8),
+    attention=Tile(16, 0, 4),
+    out=Tile(32, 32, 4),
+    cross=Tile(16, 128, 4),
+    wide=Tile(32, 64, 4),
+    narrow=Tile(16, 32, 4),
+    last=Tile(16, 32, 4),
+)
+"""A clip of 5 s alone: 100 rows and as many without text."""
+FROM_150_ROWS: Final = Tiles(
+    embed=Tile(64, 64, 4),
+    qkv=Tile(64, 64, 8),
+    attention=Tile(32, 0, 8),
+    out=Tile(16, 64, 4),
+    cross=Tile(16, 128, 4),
+    wide=Tile(64, 64, 8),
+    narrow=Tile(32, 32, 4),
+    last=Tile(16, 32, 4),
+)
+"""The longest clip alone, or a few windows."""
+
+
+def tiles_for(rows: int) -> Tiles:
+    """The fastest that were found for so many rows of the conditional half."""
+    if rows <= 80:
+        return UP_TO_80_ROWS
+    return MORE_ROWS if rows < 150 else FROM_150_ROWS
 
 
 class _Folded(NamedTuple):
@@ -69,7 +116,8 @@ class FewRows:
 
     def __init__(self, weights: FastWeights, max_rows: int, *, early: bool, tiles: Tiles | None = None) -> None:
         """``early``: programmatic dependent launch, which needs a GPU of compute capability 9 or more."""
-        self.tiles = tiles or Tiles()
+        self._chosen = tiles
+        self.tiles = tiles or MORE_ROWS
         self.max_rows = max_rows
         self._weights = weights
         self._early = early
@@ -91,7 +139,7 @@ class FewRows:
     def _new_scratch(self, rows: int) -> _Scratch:
         spec, dtype, device = self._weights.spec, self._weights.dtype, self._weights.device
         widths = (3 * spec.width, *[spec.width] * 4, spec.feedforward)
-        halves = [torch.empty(rows, width, dtype=dtype, device=device) for width in widths]
+        halves = [torch.zeros(rows, width, dtype=dtype, device=device) for width in widths]
         return _Scratch(*halves, *(torch.empty(rows, 2, device=device) for _ in range(2)))
 
     @property
@@ -104,6 +152,7 @@ class FewRows:
         """One step of every clip; ``progress`` (B,) int32 must not change while kernels run."""
         num, slots = rows.num_rows, rows.slots
         s = self._scratch
+        self.tiles = self._chosen or tiles_for(num)
         self._embed(rows, num)
         for i, layer in enumerate(self._weights.layers):
             shared = i == 0
@@ -128,7 +177,7 @@ class FewRows:
 
     def _embed(self, rows: Rows, num: int) -> None:
         width, padded = self._weights.spec.width, self._weights.padded
-        tile = self.tiles.embed
+        tile = self.tiles.embed.within(width)
         k1 = max(16, 1 << (padded.bit_length() - 1))
         k2 = max(16, triton.next_power_of_2(padded - k1)) if padded > k1 else 0
         kernels.embed_kernel[(triton.cdiv(num, tile.rows) * (4 * width // tile.columns),)](
@@ -141,6 +190,7 @@ class FewRows:
         self, tile: Tile, y: Tensor, fold: _Folded, out: Tensor, moments: Tensor, num: int, *, gelu: bool
     ) -> None:
         outputs, inputs = fold.weight.shape
+        tile = tile.within(inputs)
         kernels.normed_product_kernel[(triton.cdiv(num, tile.rows) * (outputs // tile.columns),)](
             *(y, *fold, out, moments, num, outputs, inputs, gelu, tile.rows, tile.columns),
             **self._launch(tile.warps),
@@ -161,6 +211,7 @@ class FewRows:
         normed: bool,
     ) -> None:
         outputs, inputs = weight.shape
+        tile = tile.within(outputs)
         kernels.residual_product_kernel[(triton.cdiv(num, tile.rows) * (outputs // tile.columns),)](
             *(a, weight, bias, y, moments, norm, out, num),
             *(outputs, inputs, normed, tile.rows, tile.columns),
@@ -175,7 +226,7 @@ class FewRows:
         )
 
     def _cross(self, rows: Rows, progress: Tensor, layer: int) -> None:
-        tile, s = self.tiles.cross, self._scratch
+        tile, s = self.tiles.cross.within(self._weights.spec.width), self._scratch
         launch_cross(
             *(
                 self._weights,
@@ -186,7 +237,7 @@ class FewRows:
                 s.y1,
                 s.y2,
                 tile.rows,
-                min(tile.columns, self._weights.spec.width),
+                tile.columns,
             ),
             close=False,
             **self._launch(tile.warps),

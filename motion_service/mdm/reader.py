@@ -71,10 +71,13 @@ class TextReader(nn.Module):
         return logits
 
     @torch.inference_mode()
-    def read(self, embedding: TextEmbedding, generator: torch.Generator, hint: str | None = None) -> Reading:
+    def read(
+        self, embedding: TextEmbedding, generator: torch.Generator, hint: str | None = None, *, nearest: bool = False
+    ) -> Reading:
         """Understand one text of a single token. Takes one number from ``generator``, whatever the text.
 
         ``hint`` is an action that the words name in so many letters; it counts as much as HINT doublings of its odds.
+        ``nearest``: a text that is not understood becomes the known action that is likeliest all the same.
         """
         chance = float(torch.rand((), generator=generator))
         shares = torch.softmax(self(embedding.tokens.float()), dim=-1)[0]  # (K,)
@@ -85,7 +88,7 @@ class TextReader(nn.Module):
         totals = {group: total / whole for group, total in totals.items()}
         best = max(totals, key=lambda group: totals[group])
         confidence = sum(total for (action, _), total in totals.items() if action == best[0])
-        if confidence < UNDERSTOOD:
+        if confidence < UNDERSTOOD and not nearest:
             return Reading(embedding, None, None, confidence)
         rows = [row for row, group in enumerate(self._group) if group == best]
         row = self._draw(rows, shares[rows], chance)

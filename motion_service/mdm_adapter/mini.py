@@ -88,7 +88,7 @@ class DiffusionSource:
         cues = plan_to_cues(request.plan, num_frames, self._config.fps)
         sampling, warnings = self._decide(request, job.check)
         readings = self._read(cues, sampling.generator)
-        warnings += tuple(misread(cue, self.name) for cue, reading in zip(cues, readings, strict=True) if reading.lost)
+        warnings += misread(cues, readings, self.name)
         embeddings = [reading.embedding for reading in readings]
         marks.append(time.perf_counter())
         normalised = torch.cat(list(self._windows(cues, embeddings, sampling)))  # (T, F)
@@ -192,16 +192,34 @@ class DiffusionSource:
 def read_cues(
     cues: Sequence[Cue], encoder: TextEncoder, reader: TextReader | None, generator: torch.Generator
 ) -> list[Reading]:
-    """Encode the texts of cues and understand them; without a reader they stay as encoded."""
+    """Encode the texts of cues and understand them; without a reader they stay as encoded.
+
+    Where the reader takes a text for another action than the words name, it gets the words' action as a plain caption.
+    """
     embeddings = encoder.encode([cue.text for cue in cues])
     if reader is None:
         return [Reading(embedding, None, None, 1.0) for embedding in embeddings]
-    return [reader.read(embedding, generator, cue.action) for cue, embedding in zip(cues, embeddings, strict=True)]
+    known = {key.split("|")[0] for key in reader.keys}
+    readings = []
+    for cue, embedding in zip(cues, embeddings, strict=True):
+        reading = reader.read(embedding, generator, cue.action, nearest=cue.asked is not None)
+        if cue.caption and cue.action in known and reading.action != cue.action:
+            reading = reader.read(encoder.encode([cue.caption])[0], generator, cue.action)
+        readings.append(reading)
+    return readings
 
 
-def misread(cue: Cue, name: str) -> str:
-    """The warning for a text that was not understood."""
-    return f"prompt: {name} knows no action like {cue.text!r}, the motion may be anything"
+def misread(cues: Sequence[Cue], readings: Sequence[Reading], name: str) -> tuple[str, ...]:
+    """Warnings for what the model cannot do, or did not understand."""
+    warnings = []
+    for cue, reading in zip(cues, readings, strict=True):
+        if cue.asked is not None and reading.action is not None:
+            warnings.append(
+                f"prompt: {name} knows no action like {cue.asked!r}; {reading.action} is the nearest it knows"
+            )
+        elif reading.lost:
+            warnings.append(f"prompt: {name} knows no action like {cue.text!r}, the motion may be anything")
+    return tuple(warnings)
 
 
 def _check_fit(checkpoint: Checkpoint, encoder: TextEncoder) -> Schedule:

@@ -70,9 +70,7 @@ class EditingDiffusionSource(DiffusionSource):
         cues = plan_to_cues(request.plan, last - first, self._config.fps)
         readings = self._read(cues, sampling.generator)
         if request.plan.prompt:
-            warnings += tuple(
-                misread(cue, self.name) for cue, reading in zip(cues, readings, strict=True) if reading.lost
-            )
+            warnings += misread(cues, readings, self.name)
         memories = [self._text_memory(reading.embedding) for reading in readings]
         marks.append(time.perf_counter())
         for begin, end in canvas.spans:

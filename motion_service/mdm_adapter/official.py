@@ -79,6 +79,9 @@ def seeded_draw(seed: int, *, official: bool) -> Draw:
 class OfficialSampler:
     """MDM or DiP on a device. Not thread-safe: call it on the model thread only."""
 
+    engine = "own"
+    """Whose code runs the network: our own, or the official program's (``upstream``)."""
+
     def __init__(
         self,
         checkpoint: OfficialCheckpoint,

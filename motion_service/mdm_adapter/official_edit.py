@@ -20,8 +20,9 @@ from motion_service.features.humanml3d import (
     features_to_clip,
     lower_body_mask,
 )
+from motion_service.mdm_adapter.cues import plan_to_caption
 from motion_service.mdm_adapter.official import MAX_FRAMES, Conditions, seeded_draw
-from motion_service.mdm_adapter.official_source import OfficialSource, plan_to_caption
+from motion_service.mdm_adapter.official_source import OfficialSource, untranslated
 from motion_service.source import EditPlan, SourceClip, SourceRequest
 from motion_service.vrm.joints import vrm_to_joints
 from motion_service.vrm.resample import resample_clip
@@ -67,7 +68,7 @@ class EditingOfficialSource(OfficialSource):
             guidance=run.guidance,
             seed=request.seed,
             timings_ms={"queue": 1000 * job.waited_s, "text": text_ms, "sample": sample_ms, "decode": decode_ms},
-            warnings=(*warnings, *self.sampler.cut_warnings([caption])),
+            warnings=(*warnings, *untranslated(request.plan), *self.sampler.cut_warnings([caption])),
             facts={"captions": [caption]},
         )
 

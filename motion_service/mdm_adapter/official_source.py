@@ -23,7 +23,7 @@ from motion_service.features.humanml3d import HUMANML3D_FPS, features_to_clip, f
 from motion_service.features.prefixes import choose_prefix, load_prefixes
 from motion_service.features.target_location import TRAJECTORY, request_to_target
 from motion_service.features.vrm_native import RootStart
-from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_cues
+from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_caption, plan_to_caption_cues
 from motion_service.mdm_adapter.official import MAX_FRAMES, Conditions, OfficialSampler, Run, seeded_draw
 from motion_service.source import SourceClip, SourceRequest
 from motion_service.vrm.retarget import joints_to_vrm
@@ -60,7 +60,7 @@ class OfficialSource:
         cues = self._cues(request.plan, num_frames)
         texts = self.sampler.encoder.encode([cue.text for cue in cues])
         marks.append(time.perf_counter())
-        facts: dict[str, Any] = {"captions": [cue.text for cue in cues]}
+        facts: dict[str, Any] = {"engine": self.sampler.engine, "captions": [cue.text for cue in cues]}
         if self.sampler.is_windowed:
             prefix = choose_prefix(cues[0].text)
             facts["first_prefix"] = prefix
@@ -83,7 +83,7 @@ class OfficialSource:
             guidance=run.guidance,
             seed=request.seed,
             timings_ms={"queue": 1000 * job.waited_s, "text": text_ms, "sample": sample_ms, "decode": decode_ms},
-            warnings=(*warnings, *self.sampler.cut_warnings(cue.text for cue in cues)),
+            warnings=(*warnings, *untranslated(request.plan), *self.sampler.cut_warnings(cue.text for cue in cues)),
             joints=joints.positions,
             facts=facts,
         )
@@ -91,10 +91,7 @@ class OfficialSource:
     def _cues(self, plan: PromptPlan, num_frames: int) -> list[Cue]:
         """Captions in order: one for the whole clip, or for a window model one for each action."""
         if self.sampler.is_windowed:
-            cues = plan_to_cues(plan, num_frames, HUMANML3D_FPS)
-            if plan.language == "en" or len(cues) != len(plan.captions):
-                return cues if plan.language == "en" else [Cue(plan_to_caption(plan), num_frames)]
-            return [Cue(caption, cue.num_frames, cue.action) for caption, cue in zip(plan.captions, cues, strict=True)]
+            return plan_to_caption_cues(plan, num_frames, HUMANML3D_FPS)
         return [Cue(plan_to_caption(plan), num_frames)]
 
     def _windows(
@@ -146,6 +143,8 @@ def _step_towards(goal: Sequence[float], place: RootStart, windows_left: int) ->
     return [place.x + share * way_x, 0.0, place.z + share * way_z]
 
 
-def plan_to_caption(plan: PromptPlan) -> str:
-    """One English text for a model that reads one: the prompt itself, or the captions of a translated plan."""
-    return plan.prompt if plan.language == "en" or not plan.captions else ", then ".join(plan.captions)
+def untranslated(plan: PromptPlan) -> tuple[str, ...]:
+    """A warning for a prompt that reaches an English model as it is."""
+    if plan.language != "other":
+        return ()
+    return ("prompt: language not English or Japanese; the model reads it untranslated",)

@@ -39,6 +39,8 @@ class UpstreamSampler(OfficialSampler):
     A run is cancelled between steps, as with our own code.
     """
 
+    engine = "upstream"
+
     def __init__(
         self,
         checkpoint: OfficialCheckpoint,

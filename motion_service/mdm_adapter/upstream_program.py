@@ -70,10 +70,10 @@ def load_program(repo_dir: Path | None) -> UpstreamProgram:
     """Import the official program from ``repo_dir``. Raises ModelUnavailable with one line that names the remedy."""
     if repo_dir is None or not repo_dir.is_dir():
         raise ModelUnavailable(f"the official program was not found: {_REMEDY}")
+    repo_dir = repo_dir.resolve()
     absent = [name for name in _MODULES if not (repo_dir / f"{name.replace('.', '/')}.py").is_file()]
     if absent:
         raise ModelUnavailable(f"{repo_dir.name!r} is not the official program, it lacks {absent[0]}: {_REMEDY}")
-    repo_dir = repo_dir.resolve()
     try:
         with _isolated(repo_dir):
             model_util, sampler_util, respace, diffusion = map(importlib.import_module, _MODULES)

@@ -81,7 +81,8 @@ class PreparedTexts:
 
 def prompts_to_texts(prompts: Sequence[str]) -> list[str]:
     """Every text that the plans of ``prompts`` hand to the encoder, once."""
-    return sorted({cue.text for prompt in prompts for cue in plan_to_cues(prompt_to_plan(prompt), 1000, 20.0)})
+    cues = [cue for prompt in prompts for cue in plan_to_cues(prompt_to_plan(prompt), 1000, 20.0)]
+    return sorted({text for cue in cues for text in (cue.text, cue.caption) if text})
 
 
 def write_prepared_texts(path: Path, encoder: TextEncoder, texts: Sequence[str]) -> None:

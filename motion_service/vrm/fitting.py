@@ -1,6 +1,6 @@
 """From a source's clip to the clip of one avatar: every step after the model, in order.
 
-Bones and size of the avatar, the stage it plays on, foot lock on its legs, small signs of life, frame rate, and last
+Bones and size of the avatar, frame rate, small signs of life, the stage it plays on, foot lock on its legs, and at last
 the convention of whoever plays it. Each step is a module beside this one; here is only their order.
 """
 
@@ -76,7 +76,10 @@ class FittedClip:
 def fit_clip(clip: VrmClip, fitting: Fitting) -> FittedClip:
     """Fit a source's clip (VRM 1.0 axes, any body) to an avatar and a stage."""
     body = fitting.body
-    clip = stage_clip(clip_to_body(clip, body), fitting.root, fitting.settle)
+    clip = resample_clip(clip_to_body(clip, body), fitting.fps)  # first: what follows is exact at the rate asked for
+    if fitting.expressions:
+        clip = _with_life(clip, fitting)
+    clip = stage_clip(clip, fitting.root, fitting.settle)
     facts = {}
     if fitting.foot_lock:  # after the stage, which moves feet; its own sliding is too fast to be taken for standing
         locked = lock_feet(clip, body)
@@ -86,9 +89,6 @@ def fit_clip(clip: VrmClip, fitting: Fitting) -> FittedClip:
             "skate_after_lock_cm_s": locked.skate_after,
             "foot_lock_moved_cm": locked.moved_cm,
         }
-    if fitting.expressions:
-        clip = _with_life(clip, fitting)
-    clip = resample_clip(clip, fitting.fps)
     wire = to_vrm0(clip) if fitting.convention == "vrm0" else clip
     if fitting.compat == "boost-safe":
         wire = boost_safe(wire)

@@ -1,9 +1,9 @@
 """A clip for a stage: how far the figure may travel, and whether it comes to rest where it began.
 
 A viewer that frames head and shoulders, plays the hips as they are and then fades to idle needs a figure that stays in
-the picture and ends in a pose to fade from. Root modes change only where the hips are in x and z; height, heading and
-pose stay, so a figure that walks goes on walking on the spot and one that turns away turns away. Feet slide where
-travel is taken out; the foot lock comes after. Axes and units as in :mod:`motion_service.clips`.
+the picture and ends in a pose to fade from. Root modes change only where the hips are; heading and pose stay, so a
+figure that walks goes on walking on the spot and one that turns away turns away. Feet slide where travel is taken out;
+the foot lock comes after. Axes and units as in :mod:`motion_service.clips`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ RootMode = Literal["free", "bounded", "in_place"]
 
 BOUND: Final = 0.3
 """Radius in x and z that the hips of a bounded clip never leave, m."""
+BOUND_HEIGHT: Final = 0.1
+"""How far its hips rise above or sink below their rest height at most, m on the canonical body."""
 SETTLE_S: Final = 0.6
 """How long a figure takes to settle when the way is short, s."""
 _SETTLE_SHARE: Final = 0.3
@@ -48,6 +50,11 @@ _SETTLE_TURN: Final = 2.6
 """Mean speed at which heading and bones do, rad/s (150 degrees a second)."""
 _TREND_S: Final = 0.4
 """Sigma of the Gaussian that tells travel from sway: of a sway of one stride a second, 4 % counts as travel."""
+
+_START_TREND_S: Final = 0.12
+"""The same at the very ends of a clip ..."""
+_START_S: Final = 1.0
+"""... from where it grows over this time, s."""
 
 _NEUTRAL_HIPS_HEIGHT: Final = 0.9490018
 """Height of the hips in the neutral pose of the canonical body, m."""
@@ -81,14 +88,14 @@ def stage_clip(clip: VrmClip, mode: RootMode = "free", settle: bool = False) -> 
     """The clip with its travel limited by ``mode`` and, when asked, its last part eased to :func:`neutral_pose`.
 
     ``free`` leaves the path alone. ``in_place`` takes the travel out and keeps the sway within a step. ``bounded``
-    scales the travel down, as little as needed, and lets the figure drift back over the whole clip. Both start and end
-    at x = z = 0.
+    scales travel and height down, as little as needed, and lets the figure drift back over the whole clip. Both start
+    and end at x = z = 0.
     """
     path = clip.hips[:, [0, 2]]  # (T, 2)
     if mode == "in_place":
         clip = _with_path(clip, path - _trend(path, clip.fps))
     elif mode == "bounded":
-        clip = _with_path(clip, _bounded_path(path, clip.fps))
+        clip = _with_path(clip, _bounded_path(path, clip.fps), _bounded_height(clip))
     return settle_clip(clip) if settle else clip
 
 
@@ -96,8 +103,20 @@ def stage_clip(clip: VrmClip, mode: RootMode = "free", settle: bool = False) -> 
 
 
 def _trend(path: Tensor, fps: float) -> Tensor:
-    """The path (T, 2) without the sway of single steps; the same at both ends."""
-    return smooth(path, _TREND_S * fps)
+    """The path (T, 2) without the sway of single steps; the same at both ends, in place and in speed.
+
+    Speed is smoothed, not place: a figure that starts to walk would else be drawn back before its first step. Near the
+    ends it is smoothed less, so that travel does not lag behind a figure that starts to run.
+    """
+    if len(path) < 3:
+        return path
+    speed = path[1:] - path[:-1]
+    frames = torch.arange(len(speed), dtype=path.dtype)
+    from_end = torch.minimum(frames, frames.flip(0)) / (_START_S * fps)
+    inner = _ease(from_end.clamp(max=1.0))[:, None]
+    smoothed = torch.lerp(smooth(speed, _START_TREND_S * fps), smooth(speed, _TREND_S * fps), inner)
+    trend = torch.cat([path[:1], path[:1] + torch.cumsum(smoothed, dim=0)])
+    return trend + (path[-1] - trend[-1]) * _ease(torch.linspace(0, 1, len(path)))[:, None]
 
 
 def _bounded_path(path: Tensor, fps: float) -> Tensor:
@@ -116,8 +135,18 @@ def _bounded_path(path: Tensor, fps: float) -> Tensor:
     return home * min(1.0, room / max(farthest, 1e-6)) + sway * min(1.0, BOUND / max(widest, 1e-6))
 
 
-def _with_path(clip: VrmClip, path: Tensor) -> VrmClip:
-    return replace(clip, hips=torch.stack([path[:, 0], clip.hips[:, 1], path[:, 1]], dim=-1))
+def _bounded_height(clip: VrmClip) -> Tensor:
+    """Heights (T,) of hips that rise and sink at most :data:`BOUND_HEIGHT`, all by one factor, so that the head of a
+    runner or of somebody who sits down stays in the picture. Feet may leave the floor for it: they are not in it."""
+    bound = BOUND_HEIGHT * clip.rest_hips_height / CANONICAL_HIPS_HEIGHT
+    away = clip.hips[:, 1] - clip.rest_hips_height
+    return clip.rest_hips_height + away * min(1.0, bound / max(float(away.abs().max()), 1e-6))
+
+
+def _with_path(clip: VrmClip, path: Tensor, height: Tensor | None = None) -> VrmClip:
+    return replace(
+        clip, hips=torch.stack([path[:, 0], clip.hips[:, 1] if height is None else height, path[:, 1]], dim=-1)
+    )
 
 
 # --- rest -------------------------------------------------------------------------------------------------------------

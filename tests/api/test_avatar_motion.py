@@ -241,7 +241,7 @@ async def both(api: Api, prompt: str, avatar: str, **options: Any) -> tuple[Json
 async def test_bones_point_where_the_model_meant(replay: Api, name: str) -> None:
     avatar = await upload(replay, name)
     held, free = 0, 0
-    for prompt in PROMPTS[list(AVATARS).index(name) % 3 :: 3]:
+    for prompt in PROMPTS[list(AVATARS).index(name) % 4 :: 4]:
         raw, locked = [play(motion) for motion in await both(replay, prompt, avatar)]
         joints = joints_of(await file_of(replay, raw.answer, "npy"))
         wanted = {bone for bone in ENDS if bone in AVATARS[name].rest} | {"neck"}
@@ -357,17 +357,27 @@ STANDING = [
 ]
 
 
-@pytest.mark.parametrize("name", ["mannequin 0.x", "long legs"])
-async def test_feet_of_a_bounded_clip_slide_no_more_than_metadata_says(replay: Api, name: str) -> None:
-    """With the settings of the assistant, in clips that hardly leave their place: what is said is what is sent."""
-    avatar, rest = await upload(replay, name), AVATARS[name].rest
-    before, after = 0.0, 0.0
-    for prompt in STANDING:
-        raw, locked = await both(replay, prompt, avatar, root="bounded", settle=True)
-        contacts = np.array(locked["metadata"]["contacts"])
-        before += skate(play(raw), contacts, rest)[0]
-        after += skate(play(locked), contacts, rest)[0]
-    assert after <= 0.5 * before
+async def test_feet_of_a_bounded_clip_slide_no_more_than_of_a_free_one(replay: Api) -> None:
+    """With the settings of the assistant, in clips that hardly leave their place."""
+    avatar, rest = await upload(replay, "mannequin 0.x"), MANNEQUIN
+    speeds = []
+    for options in ({}, {"root": "bounded", "settle": True}):
+        slid, steps = 0.0, 0
+        for prompt in STANDING:
+            motion = await replay.generate(prompt, avatar=avatar, **options)
+            more = skate(play(motion), np.array(motion["metadata"]["contacts"]), rest)
+            slid, steps = slid + more[0], steps + more[1]
+        speeds.append(slid / steps)
+    assert speeds[1] <= 1.5 * speeds[0]
+
+
+async def test_a_bounded_clip_starts_as_softly_as_a_free_one(replay: Api) -> None:
+    for prompt in PROMPTS:
+        first = []
+        for root in ("free", "bounded"):
+            hips = play(await replay.generate(prompt, root=root)).hips[:, [0, 2]]
+            first.append(float(np.linalg.norm(hips[1] - hips[0])))
+        assert first[1] <= first[0] + 0.01, prompt
 
 
 def mirrored(clip: VrmClip) -> VrmClip:
@@ -406,16 +416,19 @@ def degrees_between_quats(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> f
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"fps": 60, "settle": True, "root": "bounded", "compat": "boost-safe"}])
 @pytest.mark.parametrize("name", [*AVATARS, None])
-async def test_the_files_of_a_job_agree(replay: Api, name: str | None, options: dict[str, Any]) -> None:
+async def test_the_files_of_a_job_agree(replay: Api, name: str | None) -> None:
     """Stored JSON, VRMA and BVH read back: the same motion, in VRM 1.0 axes whatever the avatar's own are."""
     avatar = {} if name is None else {"avatar": await upload(replay, name)}
+    options = {"fps": 60, "settle": True, "root": "bounded", "compat": "boost-safe"}
     motion = await replay.generate(PROMPTS[0], artifacts=["vrma", "bvh"], expressions=True, seed=3, **avatar, **options)
     stored = await file_of(replay, motion, "vrm-json")
     assert httpx.Response(200, content=stored).json() == motion
     truth = json_to_clip(stored)
-    readers = {"vrma": vrma_to_clip, "bvh": lambda data: bvh_to_clip(data.decode())}
+    readers: dict[str, Callable[[bytes], VrmClip]] = {
+        "vrma": vrma_to_clip,
+        "bvh": lambda data: bvh_to_clip(data.decode()),
+    }
     for kind, read in readers.items():
         clip = read(await file_of(replay, motion, kind))
         assert clip.num_frames == truth.num_frames and clip.fps == pytest.approx(truth.fps)
@@ -442,12 +455,11 @@ async def test_the_files_of_a_job_agree(replay: Api, name: str | None, options: 
 
 async def test_the_compact_answer_has_the_avatars_tracks(replay: Api) -> None:
     avatar = await upload(replay, "child, turned, 0.x")
-    request = {"prompt": PROMPTS[0], "avatar": avatar, "compat": "boost-safe", "artifacts": []}
+    request: dict[str, Any] = {"prompt": PROMPTS[0], "avatar": avatar, "compat": "boost-safe", "artifacts": []}
     answer = await replay.http.post("/v1/motion/generate", json=request, headers={"Accept": "application/msgpack"})
     compact, full = msgpack.unpackb(answer.content), await replay.generate(**request)
-    assert compact["metadata"]["target"] == full["metadata"]["target"] == "vrm0" and set(compact["tracks"]) == set(
-        full["tracks"]
-    )
+    assert compact["metadata"]["target"] == full["metadata"]["target"] == "vrm0"
+    assert set(compact["tracks"]) == set(full["tracks"])
     for bone, keys in full["tracks"].items():
         block = np.frombuffer(compact["tracks"][bone], "<f4").reshape(len(keys), 4)
         assert np.abs(block - [[key[axis] for axis in "xyzw"] for key in keys]).max() < 1e-5
@@ -489,9 +501,6 @@ async def test_settled_clips_end_in_neutral_at_any_rate(replay: Api, fps: float)
         assert np.linalg.norm(played.hips[:, [0, 2]], axis=-1).max() <= 0.3 + 1e-4
 
 
-@pytest.mark.xfail(
-    raises=AssertionError, reason="the last frame of the source lies between two of the answer's and is left out"
-)
 @pytest.mark.parametrize("fps", [1.0, 4.0, 10.0])
 async def test_settled_clips_end_in_neutral_at_low_rates(replay: Api, fps: float) -> None:
     for prompt in PROMPTS[::6]:
@@ -499,7 +508,6 @@ async def test_settled_clips_end_in_neutral_at_low_rates(replay: Api, fps: float
         assert degrees_from_neutral(play(motion))[0] < 1
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="gaze is added after settling, so it stays where it was looking")
 async def test_a_settled_gaze_ends_at_the_viewer(replay: Api) -> None:
     for seed in range(5):
         motion = await replay.generate(PROMPTS[5], settle=True, expressions=True, seed=seed)

@@ -87,9 +87,11 @@ def joints_of(results: bytes) -> Array:
 def degrees_between(a: Array, b: Array) -> Array:
     """Angle between directions (..., 3)."""
     across = np.linalg.norm(np.cross(a, b), axis=-1)
-    return np.degrees(np.arctan2(across, (a * b).sum(-1)))
+    angle: Array = np.degrees(np.arctan2(across, (a * b).sum(-1)))
+    return angle
 
 
 def degrees_of_steps(track: Rotation) -> Array:
     """(T - 1,) how far a bone turns from frame to frame."""
-    return np.degrees((track[:-1].inv() * track[1:]).magnitude())
+    angle: Array = np.degrees((track[:-1].inv() * track[1:]).magnitude())
+    return angle

@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from motion_service.engine.graphs import Graphs
+
+
+def test_without_cuda_work_runs_every_time() -> None:
+    graphs, count = Graphs("cpu"), torch.zeros(())
+    graphs.record("add", lambda: count.add_(1), warm=2)
+    assert count == 0 and "add" in graphs and graphs.keys == ("add",) and not graphs.enabled
+    graphs.run("add")
+    graphs.run("add")
+    assert count == 2 and graphs.nbytes == 0
+
+
+def test_unknown_and_forgotten_work() -> None:
+    graphs = Graphs("cpu")
+    graphs.record((8, 100), lambda: None)
+    graphs.forget((8, 100))
+    assert (8, 100) not in graphs
+    with pytest.raises(KeyError):
+        graphs.run((8, 100))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_graph_replays_on_the_same_buffers() -> None:
+    graphs, count = Graphs("cuda"), torch.zeros((), device="cuda")
+    calls = []
+
+    def work() -> None:
+        calls.append(1)
+        count.add_(1)
+
+    graphs.record("add", work, warm=2)
+    assert len(calls) == 3 and count == 2  # recording launches nothing
+    graphs.run("add")
+    assert len(calls) == 3 and count == 3
