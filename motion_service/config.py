@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEFAULT_PREFIX: Final = "MOTION_DEFAULT_"
@@ -119,7 +119,7 @@ class Config(BaseSettings):
     warm_up: bool = Field(True, validation_alias="MOTION_WARM_UP")
     """on: every model makes one short clip before the service says it is ready."""
 
-    prompt_llm_url: str | None = Field(None, validation_alias="MOTION_PROMPT_LLM_URL", pattern="^https?://")
+    prompt_llm_url: AnyHttpUrl | None = Field(None, validation_alias="MOTION_PROMPT_LLM_URL")
     """An OpenAI-compatible endpoint that reads prompts, such as ``http://127.0.0.1:8080/v1``; unset = rules only."""
 
     prompt_llm_model: str = Field("default", validation_alias="MOTION_PROMPT_LLM_MODEL")

@@ -68,7 +68,9 @@ def _read_all(typed: str, text: str, language: Language) -> Reading:
 
 def _read(words: str, language: Language) -> Reading:
     """``words`` as typed, normalised line by line so that a line break still ends a sentence."""
-    lines = [normalise_text(_BULLET.sub("", line)) for line in without_speech(words).splitlines()]
+    typed = without_speech(words).splitlines()
+    body = [line for line in typed if not line.startswith("#")] or typed  # without headings
+    lines = [normalise_text(_BULLET.sub("", line)) for line in body]
     text = " ".join(line if line[-1] in ".!?。！？,、" else f"{line}." for line in lines if line).removesuffix(".")
     if not text:
         return Reading((Segment(normalise_text(words), "none"),), None, 0.0)

@@ -328,7 +328,10 @@ _VERBAL: Final = frozenset(
 # --- direction and side ----------------------------------------------------------------------------------------------
 
 
-_NO_WAY: Final = re.compile(r"\bstraight\s+(?:out\s+of|from|away|up|into|to\s+the\s+point|at)\b|\bleft\s+to\s+right\b")
+_NO_WAY: Final = re.compile(
+    r"\bstraight\s+(?:out\s+of|from|away|up|into|to\s+the\s+point|at)\b|\bleft\s+to\s+right\b"
+    r"|\b(?:stand|sit|stay|keep|hold)\w*\s+(?:\w+\s+)?straight\b(?!\s+(?:ahead|on|forward))|\bstraight\s+(?:at|in|through)\b"
+)
 _BOTH: Final = re.compile(r"\bboth\b|\btwo[\s-](?:hand(?:s|ed)|arm(?:s|ed)|fists|legs|feet)\b")
 
 

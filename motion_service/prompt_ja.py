@@ -125,11 +125,20 @@ def _steps(
     for index, (predicate, confidence) in enumerate(chosen):
         following = chosen[index + 1][0] if index + 1 < len(chosen) else None
         before = chosen[index - 1][0] if index > 0 else None
+        if steps and before is not None and _only_holds(before, predicate):
+            steps[-1].end = end if following is None else predicate.end
+            at = steps[-1].end
+            continue
         if steps and before is not None and _only_goes_on(before, predicate, text):
             steps[-1].end = predicate.end if following is not None else end
             at = steps[-1].end
             continue
-        if following is not None and (predicate.role == "while" or _goes_on_meanwhile(predicate, following, text)):
+        is_held = following is not None and _only_holds(predicate, following)
+        if (
+            following is not None
+            and not is_held
+            and (predicate.role == "while" or _goes_on_meanwhile(predicate, following, text))
+        ):
             meanwhile.append(predicate)
             continue
         stop = end if following is None else predicate.end
@@ -160,6 +169,12 @@ def _goes_on_meanwhile(first: Predicate, second: Predicate, text: str) -> bool:
     return first.action in _MEANWHILE and second.action in _LOCOMOTION
 
 
+def _only_holds(first: Predicate, second: Predicate) -> bool:
+    """敬礼したまま静止: the pose is what is seen."""
+    is_pose = first.action not in (None, "idle", "walk", "run") and first.lemma not in ("立つ", "たつ")
+    return is_pose and first.role == "while" and "while" not in first.forms and second.action == "idle"
+
+
 def _only_goes_on(first: Predicate, second: Predicate, text: str) -> bool:
     """床を這って進む: the second verb only says that it leads somewhere."""
     is_joined = first.role == "then" and "te" in first.forms and text[first.end : first.end + 1] not in ("、", ",")
@@ -168,6 +183,8 @@ def _only_goes_on(first: Predicate, second: Predicate, text: str) -> bool:
 
 def _without_weak(steps: list[_Step]) -> list[_Step]:
     """Weak actions give way to clear ones; their words go to a neighbour."""
+    if any(step.action for step in steps):
+        steps = [step for step in steps if step.action or not step.predicate.is_weak]
     if all(step.predicate.is_weak for step in steps) or not any(step.predicate.is_weak for step in steps):
         return _only_first_unknown(steps)
     kept: list[_Step] = []

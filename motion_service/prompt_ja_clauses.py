@@ -190,7 +190,8 @@ class _Sentence:
 
     def _take_held(self, forms: frozenset[str], at: int, force: bool = False, end: int | None = None) -> None:
         """Turn the held nouns of action into predicates; without ``force`` only where the last ends the sentence."""
-        held, self.held = self.held, []
+        ways = {id(a.token) for a in self.arguments if a.particle == "で"}  # つま先立ちで背伸び: in what manner
+        held, self.held = [t for t in self.held[:-1] if id(t) not in ways] + self.held[-1:], []
         if not held:
             return
         if not force and not self._ends_sentence(held[-1]):
@@ -224,7 +225,7 @@ class _Sentence:
         if (
             after is not None
             and after.text in ("、", ",", " ")
-            and not any(t.kind in ("verb", "copula", "adjective") for t in words)
+            and not any(t.kind in ("verb", "copula", "adjective", "phrase") for t in words)
         ):
             return True
         words = [t for t in words if not any(row.kind == "way" for row in t.rows) and t.text not in ("に", "の")]

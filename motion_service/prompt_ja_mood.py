@@ -152,6 +152,8 @@ def _confidence(
     if last.kind == "plain":
         return 0.3 if style.length <= 25 and not style.is_chatty and "polite" not in forms else 0.0
     if "polite" in forms:
+        if all(p.action in (None, "talk", "think", "idle") for p in chain):
+            return 0.0
         topics = [a.token for p in chain for a in p.arguments if a.particle == "は"]
         if any(not topic.rows or topic.categories <= {"world", "weather"} for topic in topics):
             return 0.0
@@ -168,6 +170,8 @@ def _asked(
     if style.is_chatty and is_polite_request and all(p.action in _ADVICE or p.action is None for p in chain):
         return 0.0
     if last.kind == "plain" and style.is_chatty:
+        return 0.0
+    if {"causative", "request"} <= last.forms and last.action in _ADVICE:
         return 0.0
     if is_polite_request and has_condition and all(p.action in _CARE for p in chain):
         return 0.0

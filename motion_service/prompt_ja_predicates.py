@@ -60,7 +60,7 @@ class Predicate:
 _OBJECT: Final = frozenset(["を", "", "は", "も", "だけ", "とか", "でも", "って"])
 _ACCEPTED: Final[dict[str, frozenset[str]]] = {
     "を": _OBJECT,
-    "が": frozenset(["が", "", "は", "も", "の", "って"]),
+    "が": frozenset(["が", "", "は", "も", "って"]),
     "に": frozenset(["に", "へ", "", "には", "の", "にも", "までに", "まで"]),
     "へ": frozenset(["に", "へ", ""]),
     "で": frozenset(["で", "でも"]),

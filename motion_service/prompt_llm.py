@@ -82,7 +82,8 @@ A voice assistant's avatar is animated from text. Read the user's text (any lang
 it asks for, in order of time, as JSON. For actions done at the same time give only the main one. Chat, facts, questions
 and negations ("I can't dance") ask for none: one step with action "none". "Don't move" is "idle". An action without a
 fitting name is null. detail: only sides and directions that the words say. seconds: only a length that the words ask
-for, else null. text: the words of that action as they stand. caption: the action as one English sentence like "a person waves with the left hand"."""
+for, else null. text: the words of that action as they stand. caption: the action as one English sentence like "a person
+waves with the left hand"."""
 
 
 async def read_with_llm(prompt: str, plan: PromptPlan, settings: LlmSettings) -> PromptPlan:
@@ -98,7 +99,7 @@ async def read_with_llm(prompt: str, plan: PromptPlan, settings: LlmSettings) ->
         return _fall_back(plan, "timeout")
     except (httpx.HTTPError, httpx.InvalidURL):
         return _fall_back(plan, "unreachable")
-    except (ValidationError, ValueError, LookupError, TypeError, OverflowError):
+    except (ValidationError, ValueError, LookupError, TypeError):
         return _fall_back(plan, "invalid-answer")
     if any(step.action not in (None, *ACTIONS) for step in answer.steps):
         return _fall_back(plan, "invalid-answer")

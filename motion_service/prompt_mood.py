@@ -36,7 +36,7 @@ class Mood(Enum):
 _HABIT: Final = re.compile(
     r"\b(?:always|often|usually|sometimes|rarely|daily|(?:every|each) (?:day|morning|evening|night|week|year|month|time"
     r"|sunday|monday|weekend|summer|winter|hour)|(?:a|per) (?:day|week|month|year)"
-    r"|on (?:weekends|sundays|mondays|average)|for a living|in my free time|back in|used to|when (?:i was|we were))\b"
+    r"|on (?:weekends|sundays|mondays|average)|for a living|in my free time|back in (?:the|my|19|20)|used to|when (?:i was|we were))\b"
 )
 _PAST: Final = re.compile(r"\b(?:yesterday|ago|last (?:night|week|year|month|summer|time|weekend)|in (?:19|20)\d\d)\b")
 _LATER: Final = re.compile(
@@ -352,6 +352,8 @@ class Sentence:
             return Mood.MEANWHILE
         if belongs(word, "negations"):
             return Mood.FORBIDDEN
+        if word in ("before", "after"):  # "before a run"
+            return Mood.TALK
         if words.is_border(at) and self._before(number) not in (None, Mood.MEANWHILE):
             return self._inherited(number, Mood.LIKELY)
         chats = any(belongs(other, "chatty") for other in words.between(words.first, words.first + 12))

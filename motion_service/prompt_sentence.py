@@ -53,7 +53,7 @@ class Words:
 
     def clause(self, index: int) -> list[str]:
         """Words of the clause of ``index`` that stand before it."""
-        return self.between(self.clause_start(index), index)
+        return self.between(self.clause_start(max(self.back(index), self.first)), index)
 
     def clause_start(self, index: int) -> int:
         """First word of the clause of ``index``."""
@@ -121,6 +121,8 @@ def _is_noun_place(tokens: Sequence[Token], index: int) -> bool | None:
 def _may_be_adjective(word: str) -> bool:
     if not word or not word[0].isalpha() or belongs(word, "figures"):
         return False
+    if belongs(word, "adjectives") or word in _MARKS:
+        return True
     if any(entry.form != "noun" for entry in load_lexicon().entries.get(word, ())):
         return False
-    return not is_adverb(word) or belongs(word, "adjectives") or word in _MARKS
+    return not is_adverb(word)

@@ -137,7 +137,7 @@ def _suits(form: Form, is_noun: bool | None, fits: Sequence[tuple[_Entry, int]])
 
 def _is_foreign(is_noun: bool | None, form: Form, before: str) -> bool:
     """Whether what could only be a verb stands where no verb does: "a good point"; but "the knights attack"."""
-    return (is_noun is True and form in ("base", "s")) or (is_noun is None and form == "base" and before[-1] != "s")
+    return is_noun is True or (is_noun is None and form == "base" and before[-1] != "s")
 
 
 def _is_also_verb(entries: Sequence[_Entry]) -> bool:

@@ -28,14 +28,13 @@ STEMS = {  # class: lemma, stems a i e o te (te with what it makes of て)
 AFTER = {  # what follows which stem, and the form that it says
     "a": {"ない": "neg", "なかった": "past", "ないで": "neg-te", "ず": "neg", "れる": "passive",
           "せる": "causative"},
-    "i": {"ます": "polite", "ました": "past", "ません": "neg", "ましょう": "volitional", "たい": "want", "ながら": "while",
-          "なさい": "imperative", "続ける": "dict", "たくない": "neg"},
+    "i": {"ます": "polite", "ました": "past", "ません": "neg", "ましょう": "volitional",
+          "たい": "want", "ながら": "while", "なさい": "imperative", "続ける": "dict", "たくない": "neg"},
     "e": {"": "imperative", "る": "potential", "ば": "if", "ない": "potential"},
     "o": {"う": "volitional"},
-    "te": {"": "te", "ください": "request", "いる": "now", "います": "now", "る": "now", "みせて": "show", "から": "after",
-
-           "もらえます": "request", "くれない": "request", "ほしい": "request", "いただけませんか": "request",
-           "しまった": "done"},
+    "te": {"": "te", "ください": "request", "いる": "now", "います": "now", "る": "now",
+           "みせて": "show", "から": "after", "もらえます": "request", "くれない": "request", "ほしい": "request",
+           "いただけませんか": "request", "しまった": "done"},
 }  # fmt: skip
 
 
@@ -86,7 +85,7 @@ def test_every_form_of_a_one_row_verb_leads_back(lemma: str) -> None:
         ("いらっしゃい", "いらっしゃる", "imperative"),
         ("ください", "くださる", "imperative"),
         ("待ちください", "待つ", "request"),
-        ("願いします", "願う", "polite"),
+        ("願いします", "願う", "honour"),
     ],
 )
 def test_irregular_words_and_adjectives(word: str, lemma: str, form: str) -> None:

@@ -143,7 +143,7 @@ def test_a_slow_answer_is_not_waited_for(slow: dict[str, Any]) -> None:
     assert took < 5, "the budget is 0.2 s; a whole answer would take 30 s or 10 s"
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://[broken", "nonsense", "http://127.0.0.1:99999/v1"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://[broken", "nonsense"])
 def test_nobody_there_leaves_the_plan_of_the_rules(url: str) -> None:
     plan, read = ask(url)
     assert read is plan

@@ -66,7 +66,7 @@ def test_make_commands_exist_and_ci_runs_the_readmes_test_command(readme: str) -
     phony = re.search(r"^\.PHONY: (.*)$", _text("Makefile"), re.MULTILINE)
     assert phony and targets <= set(phony[1].split())
     ci = [line for line in _text(".ci/run").splitlines() if line and not line.startswith(("#", "set ", "cd "))]
-    assert ci == ["make test"]
+    assert ci == ["scripts/motion/setup_browser", "make test"]
 
 
 @pytest.mark.parametrize("readme", READMES)
@@ -121,7 +121,7 @@ def test_example_runs(wired: None, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["examples/generate.sh", *(f"scripts/motion/{n}" for n in ("setup", "check", "serve"))]
+    "script", ["examples/generate.sh", *(f"scripts/motion/{n}" for n in ("setup", "setup_browser", "check", "serve"))]
 )
 def test_shell_scripts_parse(script: str) -> None:
     assert subprocess.run(["bash", "-n", script], cwd=ROOT).returncode == 0

@@ -8,6 +8,7 @@ falls by at least the time that passes while the order is followed, so what held
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -49,8 +50,13 @@ class Outcome(NamedTuple):
     """Latest end of the last run, from now."""
 
 
-def foresee(entries: Iterable[Entry], paces: Sequence[Pace], taken: Taken = _NOTHING) -> Outcome:
-    """What comes of it if ``entries`` are served in this order after ``taken``; ``paces``: one for each group."""
+def foresee(
+    entries: Iterable[Entry], paces: Sequence[Pace], taken: Taken = _NOTHING, *, enough: float = math.inf
+) -> Outcome:
+    """What comes of it if ``entries`` are served in this order after ``taken``; ``paces``: one for each group.
+
+    With ``enough`` deadlines missed the rest is not looked at.
+    """
     members, num_steps, took_ms = taken
     work, longest, adds = [0.0] * len(paces), [0.0] * len(paces), [0.0] * len(paces)
     counts = [0] * len(paces)
@@ -72,6 +78,8 @@ def foresee(entries: Iterable[Entry], paces: Sequence[Pace], taken: Taken = _NOT
             end += done / width
         if end > slack_ms + TOLERANCE_MS:
             num_missed += 1
+            if num_missed >= enough:
+                break
         counts[seats] += 1
         work[seats] = done = done + own
         if own > longest[seats]:

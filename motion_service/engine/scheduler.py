@@ -230,20 +230,23 @@ class Scheduler:
             return ordered[0]
         entries, groups = self._outlook(ahead[:HORIZON], now)
         serial, aside = self._serial(groups), self._side_by_side(entries, groups)
-        holds = not foresee(entries, serial).num_missed
-        scores = []
+        holds = not foresee(entries, serial, enough=1).num_missed
+        best, fewest = ordered[-1], 1 if holds else math.inf
         for option in ordered:
             taken = Taken(frozenset(option.members), *self._extent(option, head.priority, now)[1:])
             if holds:
                 futures = [serial]
             elif len(entries) > FEW:
-                futures = [_with_option(aside, groups, option)]
+                futures = [self._with_option(aside, groups, option)]
             else:
-                futures = [serial, *(_with_option(aside, groups, other) for other in ordered)]
-            scores.append(min(foresee(entries, paces, taken).num_missed for paces in futures))
-            if not scores[-1]:
-                return option
-        return ordered[-1] if holds else ordered[scores.index(min(scores))]
+                futures = [serial, *(self._with_option(aside, groups, other) for other in ordered)]
+            for paces in futures:
+                missed = foresee(entries, paces, taken, enough=fewest).num_missed
+                if missed < fewest:
+                    best, fewest = option, missed
+            if not fewest:
+                break
+        return best
 
     def _options(self, head: SamplingRun, ahead: Sequence[SamplingRun], now: float) -> list[Option]:
         """Batches with ``head``, best first. Where it may not begin yet: those that make room for it."""
@@ -330,6 +333,14 @@ class Scheduler:
             paces.append(Pace(self.costs.step_ms(model, bucket, width), width, seats))
         return paces
 
+    def _with_option(self, paces: Sequence[Pace], groups: Sequence[tuple[str, int]], option: Option) -> list[Pace]:
+        """``paces``, but the groups that ``option`` takes runs from go on as it does."""
+        model, lengths = option.members[0].model, {run.bucket for run in option.members}
+        packed = self._held[model].limits.packed
+        mine = [number for number, group in enumerate(groups) if group[0] == model and (packed or group[1] in lengths)]
+        pace = Pace(option.step_ms, option.width, min(mine, default=0))
+        return [pace if number in mine else paces[number] for number in range(len(groups))]
+
     # --- accounts ---
 
     def _limits(self, run: SamplingRun) -> ModelLimits:
@@ -358,11 +369,3 @@ class Scheduler:
     def _leave(self, run: SamplingRun) -> None:
         self._queue.remove(run)
         self._held[run.model].remove(run)
-
-
-def _with_option(paces: Sequence[Pace], groups: Sequence[tuple[str, int]], option: Option) -> list[Pace]:
-    """``paces``, but the groups that ``option`` takes runs from go on as it does."""
-    model, lengths = option.members[0].model, {run.bucket for run in option.members}
-    mine = [number for number, group in enumerate(groups) if group[0] == model and group[1] in lengths]
-    pace = Pace(option.step_ms, option.width, min(mine, default=0))
-    return [pace if number in mine else paces[number] for number in range(len(groups))]

@@ -36,7 +36,7 @@ RootMode = Literal["free", "bounded", "in_place"]
 
 BOUND: Final = 0.3
 """Radius in x and z that the hips of a bounded clip never leave, m."""
-BOUND_HEIGHT: Final = 0.1
+BOUND_HEIGHT: Final = 0.08
 """How far its hips rise above or sink below their rest height at most, m on the canonical body."""
 SETTLE_S: Final = 0.6
 """How long a figure takes to settle when the way is short, s."""

@@ -11,11 +11,11 @@ import itertools
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from motion_service.engine.costs import CostTable
-from motion_service.engine.run import Batch, ModelLimits, SamplingRun
+from motion_service.engine.run import Batch, Forecast, ModelLimits, SamplingRun
 from motion_service.engine.scheduler import Policy, Scheduler
 
 OnDone = Callable[[SamplingRun, float], Iterable[SamplingRun]]
@@ -37,6 +37,7 @@ class Report:
     runs: dict[str, SamplingRun] = field(default_factory=dict)
     batches: list[Batch] = field(default_factory=list)
     ends: list[float] = field(default_factory=list)
+    forecasts: dict[str, Forecast] = field(default_factory=dict)
     most_in_flight: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     @property
@@ -85,8 +86,12 @@ def simulate(
     cancels: Sequence[tuple[float, str]] = (),
     on_done: OnDone = nothing,
     until: float = math.inf,
+    ask: Collection[str] = (),
 ) -> Report:
-    """Run it until nothing is left, or until a moment. ``true_costs``: what batches take, if not what is predicted."""
+    """Run it until nothing is left, or until a moment.
+
+    ``true_costs``: what batches take, if not what is predicted; ``ask``: runs to be forecast when they arrive.
+    """
     scheduler, report = Scheduler(models, costs, policy), Report()
     numbers = itertools.count()
     events: list[tuple[float, int, SamplingRun | str]] = [(run.arrival, next(numbers), run) for run in arrivals]
@@ -100,6 +105,8 @@ def simulate(
             if isinstance(event, str):
                 scheduler.cancel(event)
             else:
+                if event.id in ask:
+                    report.forecasts[event.id] = scheduler.forecast(event, at)
                 scheduler.submit(event)
                 report.runs[event.id] = event
             for run in scheduler.take_news().cancelled:

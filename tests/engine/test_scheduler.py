@@ -388,38 +388,17 @@ def test_the_forecast_for_a_lone_run_is_its_loop() -> None:
 
 
 def test_forecasts_are_kept_when_nothing_else_comes() -> None:
-    """Not a bound: a batch may turn out narrower. Of 3,000 cases 95 % ended within 1.02 of what was said."""
+    """No bound: batches may turn out narrower than estimated. Nine in ten end at most a tenth later than said."""
     drawn, ratios = random.Random(1), []
     for _ in range(200):
         others = [
-            mdm(i, deadline=drawn.choice([5.0, math.inf]), at=drawn.random() / 20) for i in range(drawn.randint(0, 60))
+            mdm(i, drawn.randint(20, 200), drawn.random() / 20, deadline=drawn.choice([5.0, math.inf]))
+            for i in range(drawn.randint(0, 60))
         ]
-        asked = mdm("asked", at=0.03)
-        said, report = ask_and_run(others, asked)
-        ratios.append(report.latencies["asked"] / said)
-    assert sorted(ratios)[180] < 1.1, "nine in ten end at most a tenth later"
-    assert sorted(ratios)[20] > 0.3, "and hardly one much earlier"
-
-
-def ask_and_run(others: list[SamplingRun], asked: SamplingRun) -> tuple[float, Report]:
-    """What the forecast says when ``asked`` arrives, nothing coming after it, and what happens."""
-    scheduler = Scheduler({"mdm": MDM}, h100_costs(), Policy(margin=0.0))
-    others = sorted((run for run in others if run.arrival <= asked.arrival), key=lambda run: run.arrival)
-    now, report = 0.0, Report(runs={asked.id: asked})
-    said = math.nan
-    while math.isnan(said) or len(scheduler):
-        while others and others[0].arrival <= now:
-            scheduler.submit(others.pop(0))
-        if math.isnan(said) and now >= asked.arrival:
-            said = scheduler.forecast(asked, now).finish_s + now - asked.arrival
-            scheduler.submit(asked)
-        batch = scheduler.next_batch(now)
-        if batch is None:
-            now = others[0].arrival if others else asked.arrival
-            continue
-        now += batch.predicted_ms / 1000
-        report.finished |= dict.fromkeys((run.id for run in scheduler.finished(batch, now)), now)
-    return said, report
+        report = simulate({"mdm": MDM}, [*others, mdm("asked", at=0.05)], h100_costs(), ask={"asked"})
+        ratios.append(report.latencies["asked"] / report.forecasts["asked"].finish_s)
+    assert sorted(ratios)[180] < 1.1
+    assert sorted(ratios)[20] > 0.3, "and hardly one ends much earlier"
 
 
 def test_a_full_queue_forecasts_a_long_wait() -> None:
