@@ -23,7 +23,7 @@ from motion_service.export.npy import clip_to_joints, joints_to_results
 from motion_service.export.smpl import smpl_writers
 from motion_service.export.vrm_json import clip_to_fragments, encode_response
 from motion_service.export.vrma import clip_to_vrma
-from motion_service.prompt_reading import plan_to_wire
+from motion_service.prompt.reading import plan_to_wire
 from motion_service.quality import measure_clip
 from motion_service.schemas import GenerateRequest
 from motion_service.source import SourceClip

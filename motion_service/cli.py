@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
-from motion_service import cli_official, cli_verify
+from motion_service import cli_official, cli_prompt, cli_verify
 from motion_service.cli_errors import console, failure, missing_extra
 from motion_service.client import DEFAULT_URL, MotionClient, parse_response
 from motion_service.errors import MotionError
@@ -18,6 +17,7 @@ from motion_service.schemas import GenerateRequest, MotionResponse
 
 app = typer.Typer(help="Text to VRM motion.", no_args_is_help=True, add_completion=False)
 app.add_typer(cli_official.app)
+app.add_typer(cli_prompt.app)
 app.add_typer(cli_verify.app)
 
 _PATIENCE_MS = 600_000
@@ -61,21 +61,6 @@ def serve() -> None:
     except ImportError as error:
         raise missing_extra(error) from None
     main()
-
-
-@app.command("prompt")
-def show_prompt(prompt: Annotated[str, typer.Argument(help="A prompt in English or Japanese.")]) -> None:
-    """Show what is understood of a prompt, as JSON."""
-    try:
-        from motion_service.answer import plan_to_wire
-        from motion_service.prompt import prompt_to_plan
-    except ImportError as error:
-        raise missing_extra(error) from None
-    try:
-        plan = prompt_to_plan(_checked_request(prompt, {}).prompt)
-    except MotionError as error:
-        raise failure(error.detail) from None
-    typer.echo(json.dumps(plan_to_wire(plan), ensure_ascii=False, indent=2))
 
 
 def _generate_here(prompt: str, options: dict[str, Any]) -> bytes:

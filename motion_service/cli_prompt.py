@@ -43,8 +43,8 @@ def _lines(file: Path) -> list[str]:
 
 def _plan(prompt: str) -> dict[str, Any]:
     try:
-        from motion_service.prompt import prompt_to_plan
-        from motion_service.prompt_reading import plan_to_wire
+        from motion_service.prompt.plan import prompt_to_plan
+        from motion_service.prompt.reading import plan_to_wire
     except ImportError as error:
         raise missing_extra(error) from None
     try:

@@ -28,7 +28,8 @@ from motion_service.jobs import Jobs
 from motion_service.loading import load_sources
 from motion_service.pipeline import DEFAULT_SECONDS, Pipeline, Route
 from motion_service.placeholder import PlaceholderSource
-from motion_service.prompt import prompt_to_plan
+from motion_service.prompt.llm import LlmSettings
+from motion_service.prompt.plan import prompt_to_plan
 from motion_service.schemas import MotionOptions, text_to_options
 from motion_service.source import MotionSource, SourceRequest
 from motion_service.store import ArtifactStore
@@ -83,7 +84,8 @@ def load_service(config: Config) -> Service:
     if defaults.postprocess == "smplify":
         read_smpl()  # better no service than one that refuses every request
     admission = Admission(config.queue_size)
-    pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl)
+    llm = load_llm(config)
+    pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm)
     return Service(Jobs(pipeline), worker, sources)
 
 
@@ -102,6 +104,14 @@ def load_defaults(config: Config, avatars: AvatarShelf) -> MotionOptions:
         avatars.put(avatar)
         unsaid["avatar"] = avatar.id
     return defaults.model_copy(update=unsaid)
+
+
+def load_llm(config: Config) -> LlmSettings | None:
+    """The language model that reads prompts, when one is configured."""
+    if config.prompt_llm_url is None:
+        return None
+    key = config.prompt_llm_api_key.get_secret_value()
+    return LlmSettings(str(config.prompt_llm_url), config.prompt_llm_model, config.prompt_llm_timeout_ms, key)
 
 
 def load_app(config: Config) -> FastAPI:

@@ -27,7 +27,8 @@ from motion_service.errors import (
     MotionError,
     NotFound,
 )
-from motion_service.prompt import prompt_to_plan
+from motion_service.prompt.llm import LlmSettings, read_with_llm
+from motion_service.prompt.plan import prompt_to_plan
 from motion_service.schemas import MAX_DRAWN_SEED, MAX_SECONDS, MAX_SEED, MIN_SECONDS, GenerateRequest, MotionOptions
 from motion_service.source import EditingSource, EditPlan, MotionSource, SourceClip, SourceRequest
 from motion_service.store import ArtifactStore
@@ -50,6 +51,7 @@ class Pipeline:
     """The stages with everything they need. ``placeholder=None`` means: answer failures with an error.
 
     ``rates`` are the frames a second of answers of each route when nobody says; none means the model's own.
+    ``llm`` is the language model that is asked what a prompt means; the rules answer when it does not in time.
     ``load_smpl`` reads the SMPL model, once and only when it is asked for; it raises :class:`BadRequest` without files.
     """
 
@@ -63,6 +65,7 @@ class Pipeline:
         avatars: AvatarShelf | None = None,
         rates: Mapping[Route, float] | None = None,
         load_smpl: Callable[[], SmplAssets] | None = None,
+        llm: LlmSettings | None = None,
     ) -> None:
         self.sources = sources
         self.placeholder = placeholder
@@ -72,13 +75,14 @@ class Pipeline:
         self.avatars = avatars or AvatarShelf(None)
         self.rates = rates or {}
         self.load_smpl = load_smpl
+        self.llm = llm
 
     async def generate(self, request: GenerateRequest, route: Route, job_id: str) -> Answer:
         """The whole flow. Raises :class:`QueueFull`, :class:`BadRequest`, and failures when there is no placeholder."""
         started = time.monotonic()
         options = request.with_defaults(self.defaults)
         with self.admission.enter():
-            plan = await asyncio.to_thread(prompt_to_plan, options.prompt)
+            plan = await self._read_prompt(options.prompt)
             planned = time.monotonic()
             warnings = [f"unknown field ignored: {name}" for name in request.unknown_fields()]
             wish = self._plan_to_wish(plan, request, options, warnings)
@@ -103,7 +107,7 @@ class Pipeline:
             clip = check_length(await asyncio.to_thread(request_to_clip, request, self.store), edit)
             plan = PromptPlan("", "en", ())
             if request.prompt:
-                plan = await asyncio.to_thread(prompt_to_plan, request.prompt)
+                plan = await self._read_prompt(request.prompt)
             planned = time.monotonic()
             source = self._choose_editor(options.provider, clip.seconds)
             guidance = options.guidance if request.prompt else 0.0  # no text: the unconditional prediction, as official
@@ -118,6 +122,10 @@ class Pipeline:
             _warn_of_rate(options, made[0], warnings)
             take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl)
             return await asyncio.to_thread(take_to_answer, take, self.store)
+
+    async def _read_prompt(self, prompt: str) -> PromptPlan:
+        plan = await asyncio.to_thread(prompt_to_plan, prompt)
+        return plan if self.llm is None else await read_with_llm(prompt, plan, self.llm)
 
     def _plan_to_wish(
         self, plan: PromptPlan, request: GenerateRequest, options: GenerateRequest, warnings: list[str]

@@ -74,5 +74,8 @@ class Graphs:
 
     @property
     def nbytes(self) -> int:
-        """Device memory that recording took, workspaces of libraries included: a measured upper bound."""
+        """Device memory that recording took from the driver, workspaces of libraries included.
+
+        What torch had kept from earlier work and used again is not seen: measure in a fresh process.
+        """
         return self._nbytes

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Engine = Literal["plain", "few", "many"]
 
-FEW_ROWS: Final = 400
+FEW_ROWS: Final = 480
 """Up to here (both halves counted) own products are faster; measured on one H100, docs/engine-notes.md."""
 LONGEST: Final = 256
 """Rows of one clip that the kernels can take; more go through plain PyTorch."""
@@ -123,8 +123,9 @@ class FastDenoiser:
         """All steps of clips that have just joined and have ``steps`` steps each. Their progress does not count."""
         key = (steps, rows.slots)
         if key not in self._whole:
-            counted = torch.arange(steps, dtype=torch.int32, device=self.device)
-            self._whole[key] = counted[:, None].expand(key).contiguous()
+            # Rows of a multiple of 16 bytes: else Triton makes every kernel that reads them twice.
+            counted = torch.arange(steps, dtype=torch.int32, device=self.device)[:, None]
+            self._whole[key] = counted.expand(steps, (rows.slots + 3) // 4 * 4).contiguous()[:, : rows.slots]
         for progress in self._whole[key]:
             self._advance(rows, progress, engine or self.engine_for(rows), masked)
 

@@ -171,7 +171,7 @@ class Rows:
         together = torch.from_numpy(np.concatenate(parts))
         if self.state.is_cuda:  # else the host would wait for all steps under way
             together = together.pin_memory().to(self.state.device, non_blocking=True)
-        return together.split([len(part) for part in parts])
+        return tuple(torch.split(together, [len(part) for part in parts]))
 
     @torch.inference_mode()
     def leave(self, slot: int) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -103,7 +103,7 @@ def pack_weights(
     Products of weights are made in float64. The network itself stays as it is.
     """
     spec = network.spec
-    layers = [cast(DecoderLayer, layer) for layer in network.seqTransDecoder["layers"]]
+    layers = list(cast(Iterable[DecoderLayer], network.seqTransDecoder["layers"]))
     padded = (spec.features + 7) // 8 * 8
     into, last = network.input_process["poseEmbedding"], network.output_process["poseFinal"]
     assert isinstance(into, nn.Linear) and isinstance(last, nn.Linear)
@@ -168,9 +168,15 @@ def _through_out(fold: TextFold, values: Tensor) -> Tensor:
 def _pack_layer(layer: DecoderLayer, cast_to: Callable[[Tensor], Tensor]) -> FastLayer:
     own, norms = layer.self_attn, (layer.norm1, layer.norm2, layer.norm3)
     return FastLayer(
-        *map(cast_to, (own.in_proj_weight, own.in_proj_bias, own.out_proj.weight, own.out_proj.bias)),
-        *map(cast_to, (layer.linear1.weight, layer.linear1.bias, layer.linear2.weight, layer.linear2.bias)),
-        cast_to(torch.stack([torch.stack([norm.weight, norm.bias]) for norm in norms])),
+        qkv_weight=cast_to(own.in_proj_weight),
+        qkv_bias=cast_to(own.in_proj_bias),
+        out_weight=cast_to(own.out_proj.weight),
+        out_bias=cast_to(own.out_proj.bias),
+        wide_weight=cast_to(layer.linear1.weight),
+        wide_bias=cast_to(layer.linear1.bias),
+        narrow_weight=cast_to(layer.linear2.weight),
+        narrow_bias=cast_to(layer.linear2.bias),
+        norms=cast_to(torch.stack([torch.stack([norm.weight, norm.bias]) for norm in norms])),
     )
 
 

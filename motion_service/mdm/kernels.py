@@ -240,6 +240,18 @@ def attention_kernel(
 
 
 @triton.jit
+def _sums(Y, ADD, row, inside, k, n, D: tl.constexpr, CLOSE: tl.constexpr):
+    """Whole rows of a sum in float32, and their columns n (with CLOSE all)."""
+    y = tl.load(Y + row[:, None] * D + k[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
+    if CLOSE:
+        y += tl.load(ADD + row[:, None] * D + k[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
+        part = y
+    else:
+        part = tl.load(Y + row[:, None] * D + n[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
+    return y, part
+
+
+@triton.jit
 def cross_kernel(
     Y, ADD, OUT, NORM1, NORM2, TIMES, SHIFT, KEYS, BIAS, VALUES, FIRST, LENGTH, PLAN, PROGRESS,
     B, R, LONGEST, STEPS, LAYER, LAYERS, SHARED: tl.constexpr,
@@ -265,10 +277,7 @@ def cross_kernel(
         tile_start = (tl.program_id(0) % tiles) * BN
         n = tile_start + tl.arange(0, BN)
         to = tl.load(FIRST + b) + half * R + t
-        if SHARED:
-            row = to - half * R
-        else:
-            row = to
+        row = to - half * R if SHARED else to
         level = tl.load(PLAN + (b * STEPS + tl.load(PROGRESS + b)) * 5).to(tl.int32)
         vector = tl.load(TIMES + ((level * LAYERS + LAYER) * 2 + half) * D + n)
         vector += tl.load(SHIFT + ((b * LAYERS + LAYER) * 2 + half) * D + n)
@@ -283,12 +292,7 @@ def cross_kernel(
             whole_scale = tl.load(NORM1 + k).to(tl.float32)
             whole_shift = tl.load(NORM1 + D + k).to(tl.float32)
             _await(EARLY)
-            y = tl.load(Y + row[:, None] * D + k[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
-            if CLOSE:
-                y += tl.load(ADD + row[:, None] * D + k[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
-                part = y
-            else:
-                part = tl.load(Y + row[:, None] * D + n[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
+            y, part = _sums(Y, ADD, row, inside, k, n, D, CLOSE)
             mean, rate = _moments(y, D)
             query = (y - mean[:, None]) * rate[:, None] * whole_scale[None, :] + whole_shift[None, :]
             scores = tl.dot(query.to(keys.dtype), keys, input_precision="ieee") + bias[None, :]
@@ -300,12 +304,7 @@ def cross_kernel(
             out += (part - mean[:, None]) * rate[:, None] * scale[None, :] + vector[None, :]
         else:
             _await(EARLY)
-            y = tl.load(Y + row[:, None] * D + k[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
-            if CLOSE:
-                y += tl.load(ADD + row[:, None] * D + k[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
-                part = y
-            else:
-                part = tl.load(Y + row[:, None] * D + n[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
+            y, part = _sums(Y, ADD, row, inside, k, n, D, CLOSE)
             mean, rate = _moments(y, D)
             out = (part - mean[:, None]) * rate[:, None] * scale[None, :] + vector[None, :]
         if CLOSE:

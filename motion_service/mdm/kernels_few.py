@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import torch
-import triton
+import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]
 from torch import Tensor
 
 from motion_service.mdm import kernels
@@ -64,10 +64,10 @@ MORE_ROWS: Final = Tiles(
     qkv=Tile(64, 64, 8),
     attention=Tile(16, 0, 4),
     out=Tile(32, 32, 4),
-    cross=Tile(16, 128, 4),
+    cross=Tile(16, 128, 8),
     wide=Tile(32, 64, 4),
     narrow=Tile(16, 32, 4),
-    last=Tile(16, 32, 4),
+    last=Tile(16, 32, 8),
 )
 """A clip of 5 s alone: 100 rows and as many without text."""
 FROM_150_ROWS: Final = Tiles(

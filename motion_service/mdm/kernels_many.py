@@ -11,7 +11,7 @@ from typing import Final
 
 import torch
 import torch.nn.functional as F
-import triton
+import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -32,8 +32,15 @@ class ManyTiles:
 
 
 DEFAULT: Final = ManyTiles()
-LIBRARIES = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-"""Attention for clips of equal length, the fastest first."""
+LIBRARY_ROWS: Final = 4096
+"""From here on the library's attention is faster for clips of equal length, if one block of keys does not hold them."""
+LIBRARIES: Final = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+"""Its kinds, the fastest first."""
 
 
 def advance_many(
@@ -42,13 +49,14 @@ def advance_many(
     """One step of every clip in ``rows``. ``progress`` (B,) int32; ``masked``: some are shorter than the longest."""
     num, width = rows.num_rows, weights.spec.width
     last = len(weights.layers) - 1
+    equal = rows.even and not masked and rows.longest > tiles.attention.columns
     h = torch.addmm(rows.placed, rows.half, weights.frame_weight.T)  # (R, D)
     for i, layer in enumerate(weights.layers):
         qkv = F.linear(h, layer.qkv_weight, layer.qkv_bias)
-        if masked or not rows.even or rows.longest <= tiles.attention.columns:
-            heads = _own_attention(weights, rows, qkv, tiles.attention)
-        else:
+        if equal and num >= LIBRARY_ROWS:
             heads = _library_attention(weights, rows.longest, qkv)
+        else:
+            heads = _own_attention(weights, rows, qkv, tiles.attention)
         out = F.linear(heads, layer.out_weight, layer.out_bias)
         x = h.new_empty(2 * num, width)
         launch_cross(

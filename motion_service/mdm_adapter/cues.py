@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from motion_service.clips import PromptPlan, Segment
-from motion_service.prompt_actions import ACTIONS, caption, fine_action
-from motion_service.prompt_captions import is_caption
+from motion_service.prompt.actions import ACTIONS, caption, fine_action
+from motion_service.prompt.captions import is_caption
 
 SHORTEST_ACTION_S: Final = 1.0
 """What an action of unknown length weighs, in seconds, when those of known length already fill the clip."""

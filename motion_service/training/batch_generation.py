@@ -28,7 +28,7 @@ from motion_service.features.vrm_native import CONTACTS, features_to_vrm
 from motion_service.mdm.checkpoint import Checkpoint
 from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_cues
 from motion_service.mdm_adapter.mini import read_cues
-from motion_service.prompt import prompt_to_plan
+from motion_service.prompt.plan import prompt_to_plan
 from motion_service.text_encoder import TextEncoder
 
 

@@ -31,7 +31,7 @@ from motion_service.geometry.rotation import quat_angle
 from motion_service.humanoid import CANONICAL_BONES, CANONICAL_REST
 from motion_service.mdm.checkpoint import load_checkpoint
 from motion_service.mdm_adapter.mini import DiffusionSource
-from motion_service.prompt import prompt_to_plan
+from motion_service.prompt.plan import prompt_to_plan
 from motion_service.source import SourceClip, SourceRequest
 from motion_service.text_encoder import UseEncoder
 from motion_service.vrm.body import Vector

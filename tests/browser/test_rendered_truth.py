@@ -24,7 +24,7 @@ from motion_service.export.vrm_json import encode_response
 from motion_service.export.vrma import clip_to_vrma
 from motion_service.mdm.checkpoint import load_checkpoint
 from motion_service.mdm_adapter.mini import DiffusionSource
-from motion_service.prompt import prompt_to_plan
+from motion_service.prompt.plan import prompt_to_plan
 from motion_service.source import SourceRequest
 from motion_service.text_encoder import UseEncoder
 from motion_service.vrm.body import CANONICAL_BODY, MANNEQUIN_BODY, Body, clip_to_body, pose_body

@@ -82,7 +82,9 @@ def test_what_may_be_replaced_becomes_empty(tmp_path: Path, kind: str) -> None:
     assert list(directory.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["thesis.docx", "results.npy.bak", "sample00_rep00.mp4.txt", "folder/", "sample07.mp4/"])
+@pytest.mark.parametrize(
+    "name", ["thesis.docx", "results.npy.bak", "sample00_rep00.mp4.txt", "folder/", "sample07.mp4/"]
+)
 def test_a_directory_with_anything_else_is_left_alone(tmp_path: Path, name: str) -> None:
     directory = write_run(tmp_path / "run")
     (directory / name).mkdir() if name.endswith("/") else (directory / name).write_text("mine")

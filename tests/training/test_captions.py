@@ -12,7 +12,7 @@ from torch import Tensor
 
 from motion_service.clips import Language
 from motion_service.errors import BadRequest
-from motion_service.prompt import prompt_to_plan
+from motion_service.prompt.plan import prompt_to_plan
 from motion_service.training.captions import (
     ACTIONS,
     PLAIN_SHARE,

@@ -24,7 +24,7 @@ from motion_service.humanoid import CANONICAL_BONES, CANONICAL_HIPS_HEIGHT, cano
 from motion_service.mdm.checkpoint import Checkpoint, CheckpointConfig, write_checkpoint
 from motion_service.mdm.network import Denoiser, NetworkSpec
 from motion_service.mdm_adapter.mini import DiffusionSource
-from motion_service.prompt import prompt_to_plan
+from motion_service.prompt.plan import prompt_to_plan
 from motion_service.source import SourceRequest
 from motion_service.training.batch_generation import (
     BatchGenerator,

@@ -22,7 +22,7 @@ from motion_service.humanoid import CONTACT_BONES
 from motion_service.mdm.checkpoint import load_checkpoint
 from motion_service.mdm_adapter.mini import DiffusionSource
 from motion_service.placeholder import plan_to_placeholder
-from motion_service.prompt import prompt_to_plan
+from motion_service.prompt.plan import prompt_to_plan
 from motion_service.source import SourceRequest
 from motion_service.text_encoder import UseEncoder
 from motion_service.vrm.body import CANONICAL_BODY, MANNEQUIN_BODY, Body, clip_to_body, pose_body
