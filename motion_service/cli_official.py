@@ -65,7 +65,7 @@ NumRepetitions = Annotated[
 OutputDir = Annotated[
     Path | None, typer.Option("--output_dir", "--output-dir", help="Else a directory beside the checkpoint.")
 ]
-Videos = Annotated[bool, typer.Option("--mp4/--no-mp4", help="Write a video of every sample.")]
+Videos = Annotated[bool, typer.Option("--mp4/--no-mp4", help="Write a video of every sample, and grids of them.")]
 
 
 @app.command()
@@ -131,11 +131,12 @@ def convert(
     ] = False,
     sha256: Annotated[str | None, typer.Option(metavar="HEX", help="The hash that the file must have.")] = None,
     cache_dir: Annotated[
-        Path | None, typer.Option("--cache-dir", "--cache_dir", help="Where to write if beside the file is impossible.")
+        Path | None, typer.Option("--cache-dir", "--cache_dir", help="Else MOTION_CONVERSION_DIR.")
     ] = None,
 ) -> None:
     """Convert an official .pt, a pickle, to safetensors in a child process, and show what it holds."""
     try:
+        from motion_service.config import Config
         from motion_service.mdm.arguments import ARGS
         from motion_service.mdm.convert import convert_checkpoint
         from motion_service.mdm.official import load_official
@@ -143,6 +144,7 @@ def convert(
         raise missing_extra(error) from None
     with failures_in_one_line():
         file = _find_pickle(path)
+        cache_dir = cache_dir or Config().conversion_dir  # where the service looks, too
         report = convert_checkpoint(file, trust=trust, sha256=sha256, cache_dir=cache_dir)
         for line in _report_lines(report):
             typer.echo(line)
@@ -165,12 +167,11 @@ def _run(sampler: OfficialSampler, batch: Batch, directory: Path, videos: bool) 
     from motion_service import sampling
 
     steps = batch.num_repetitions * sampling.num_windows(sampler, batch) * sampler.schedule.num_steps
-    rows = batch.num_repetitions * len(batch.texts)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         sampling_task = progress.add_task("denoising steps", total=steps)
         made = sampling.sample_batch(sampler, batch, lambda: progress.advance(sampling_task))
-        video_task = progress.add_task("videos", total=rows, visible=videos)
+        video_task = progress.add_task("videos", total=sampling.num_videos(batch), visible=videos)
         sampling.write_samples(directory, made, videos=videos, on_video=lambda: progress.advance(video_task))
     return made
 

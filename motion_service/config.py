@@ -55,7 +55,9 @@ class Config(BaseSettings):
     set. In a container: ``/checkpoint_dir``. The shipped ``mini`` is never looked for here, as a mount may hide it."""
 
     conversion_dir: Path | None = Field(None, validation_alias="MOTION_CONVERSION_DIR")
-    """Where converted ``.pt`` files are kept when ``CHECKPOINT_DIR`` cannot be written. Default: beside the ``.pt``."""
+    """Where converted ``.pt`` files are kept when ``CHECKPOINT_DIR`` cannot be written, and the hashes of trusted ones,
+    ``trusted-checkpoints.json``. Default: beside the ``.pt``, and ``~/.config/motion-service``. It must not hold the
+    ``.pt`` files themselves."""
 
     data_dir: Path = Field(Path("data/motion"), validation_alias="MOTION_DATA_DIR")
     """Where data that models need lies: ``dataset/HumanML3D/{Mean,Std}.npy``, ``body_models/smpl``. In a container:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import orjson
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from motion_service.diffusion.rollout import continue_smoothly
 from motion_service.edit_schemas import EditRequest
 from motion_service.errors import BadRequest, NotFound
 from motion_service.export.read import json_to_clip
+from motion_service.export.vrm_json import without_repetitions
 from motion_service.features.vrm_native import VRM_FPS, heading
 from motion_service.geometry.rotation import (
     normalize,
@@ -40,22 +42,51 @@ SEAM_FRAMES: Final = 12
 1.5 times the roughest place elsewhere in the clip, at 12 one in thirty (docs/editing.md)."""
 MIN_GAP: Final = 2
 """Shortest gap, in frames of the clip: a join needs a value and a speed."""
+MAX_STORED: Final = 96 * 2**20
+"""Longest clip that is read of a job's file, bytes: 120 s at 120 fps of all 55 bones are 53 MB."""
 
 
 # --- which clip -------------------------------------------------------------------------------------------------------
 
 
-def request_to_clip(request: EditRequest, store: ArtifactStore) -> VrmClip:
-    """The clip that the request sends or names, in VRM 1.0 axes. Raises BadRequest naming the field."""
+@dataclass(frozen=True, slots=True)
+class Original:
+    """The clip that is to be edited, in VRM 1.0 axes."""
+
+    clip: VrmClip
+    options: Mapping[str, Any]
+    """What it was made with and its edit takes over, unless the request says else: ``target``, of a job ``avatar``."""
+    field: str
+    """What errors name: clip or job_id."""
+
+
+def request_to_original(request: EditRequest, store: ArtifactStore) -> Original:
+    """The clip that the request sends or names. Raises BadRequest naming the field."""
     if (request.clip is None) == (request.job_id is None):
         raise BadRequest("send either clip or job_id", field="clip")
-    if request.clip is not None:
-        return json_to_clip(_with_target(request.clip))
+    if request.clip is None:
+        return _job_to_original(request.job_id or "", store)
+    document = _with_target(request.clip)
+    return Original(json_to_clip(document), {"target": document["metadata"].get("target", "vrm1")}, "clip")
+
+
+def _job_to_original(job_id: str, store: ArtifactStore) -> Original:
+    """The first clip of a job's file. Raises BadRequest naming job_id."""
     try:
-        document = store.find(request.job_id or "", "vrm-json").read_bytes()
+        text = without_repetitions(store.find(job_id, "vrm-json").read_bytes())
+        if len(text) > MAX_STORED:
+            raise BadRequest(f"its clip is larger than {MAX_STORED // 2**20} MiB")
+        document = orjson.loads(text)
+        clip = json_to_clip(document)
     except (NotFound, OSError):
         raise BadRequest("there is no such job, or its file is gone: send the clip", field="job_id") from None
-    return json_to_clip(document)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest("the job's file is damaged: send the clip", field="job_id") from error
+    except BadRequest as error:
+        remedy = "make it anew, shorter or with a lower fps, or send the clip"
+        raise BadRequest(f"the job's file cannot be edited ({error.detail}): {remedy}", field="job_id") from error
+    metadata = _metadata(document)
+    return Original(clip, {"target": metadata.get("target", "vrm1"), "avatar": metadata.get("avatar")}, "job_id")
 
 
 def request_to_plan(request: EditRequest) -> EditPlan:
@@ -65,10 +96,11 @@ def request_to_plan(request: EditRequest) -> EditPlan:
     return EditPlan(request.mode, request.prefix_end, request.suffix_start)
 
 
-def edit_defaults(defaults: MotionOptions) -> MotionOptions:
+def edit_defaults(defaults: MotionOptions, original: Original) -> MotionOptions:
     """The server's defaults as edits take them: what is kept comes back as sent, unless the request says else."""
     provider = "auto" if defaults.provider in ("dip", "placeholder") else defaults.provider
-    return defaults.model_copy(update={"fps": None, "foot_lock": False, "provider": provider})
+    neutral = {"fps": None, "foot_lock": False, "root": "free", "settle": False, "expressions": False}
+    return defaults.model_copy(update={**neutral, "provider": provider, **original.options})
 
 
 def describe_edit(clip: VrmClip, plan: EditPlan) -> dict[str, Any]:
@@ -77,10 +109,11 @@ def describe_edit(clip: VrmClip, plan: EditPlan) -> dict[str, Any]:
     return {"edit": {"mode": plan.mode, "frames": list(frames), "fps": clip.fps}}
 
 
-def check_length(clip: VrmClip, plan: EditPlan) -> VrmClip:
+def check_length(original: Original, plan: EditPlan) -> VrmClip:
     """The clip, if it is long enough to be edited and no longer than the service's clips. Raises BadRequest."""
-    if clip.num_frames < 2 or clip.seconds > MAX_SECONDS:
-        raise BadRequest(f"clip: needs at least 2 frames and lasts at most {MAX_SECONDS:g} s", field="clip")
+    clip, field = original.clip, original.field
+    if clip.num_frames < 2 or clip.seconds - 0.5 / clip.fps > MAX_SECONDS:  # our own are rounded to whole frames
+        raise BadRequest(f"{field}: a clip has at least 2 frames and lasts at most {MAX_SECONDS:g} s", field=field)
     for frames in (clip.num_frames, round(clip.seconds * VRM_FPS)):
         start, stop = plan.gap(frames)
         if plan.mode == "in_between" and stop - start < MIN_GAP:
@@ -93,13 +126,17 @@ def check_length(clip: VrmClip, plan: EditPlan) -> VrmClip:
 def _with_target(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """The document with ``target``, which clients may put at the top, where answers have it."""
     target = fields.get("target")
-    metadata = fields.get("metadata")
-    metadata = metadata if isinstance(metadata, Mapping) else {}
+    metadata = _metadata(fields)
     if target is not None:
         metadata = {**metadata, "target": target}
     if metadata.get("target", "vrm1") not in ("vrm1", "vrm0"):
         raise BadRequest("clip: target must be vrm1 or vrm0", field="clip")
     return {**fields, "metadata": metadata}
+
+
+def _metadata(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    metadata = fields.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}
 
 
 # --- putting the new part in ------------------------------------------------------------------------------------------

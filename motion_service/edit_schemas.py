@@ -15,8 +15,9 @@ MAX_EDIT_BODY: Final = 4 * 2**20
 class EditRequest(GenerateRequest):
     """A clip, or the job that made it, and what shall become of it.
 
-    Of the options, ``duration_sec`` and ``target_joints`` are not taken. Two have another default here: ``fps`` is the
-    clip's own and ``foot_lock`` is off, so that what is kept comes back as it was sent.
+    Of the options, ``duration_sec`` and ``target_joints`` are not taken. Some have another default here, so that what
+    is kept comes back as it was sent: ``fps`` and ``target`` are the clip's own, ``avatar`` is that of the job, and
+    ``root``, ``settle``, ``foot_lock`` and ``expressions`` leave the clip as it is.
     """
 
     prompt: str = Field(

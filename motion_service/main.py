@@ -81,7 +81,9 @@ def load_service(config: Config) -> Service:
     placeholder = PlaceholderSource() if config.placeholder else None
     rates: dict[Route, float] = {"generate": config.mdm_fps, "dip": config.dip_fps}
     read_smpl = cache(partial(load_smpl, config.smpl_dir or config.data_dir / "body_models" / "smpl"))
-    if defaults.postprocess == "smplify":
+    if config.placeholder is False and defaults.provider == "placeholder":
+        raise ValueError("MOTION_DEFAULT_PROVIDER=placeholder needs MOTION_PLACEHOLDER=on")
+    if defaults.postprocess == "smplify" or {"smpl", "hik"} & {*defaults.artifacts}:
         read_smpl()  # better no service than one that refuses every request
     admission = Admission(config.queue_size)
     llm = load_llm(config)
@@ -101,7 +103,7 @@ def load_defaults(config: Config, avatars: AvatarShelf) -> MotionOptions:
                 avatar = read_avatar(file)
         except OSError as error:
             raise BadRequest("MOTION_DEFAULT_AVATAR: the file cannot be read", field="avatar") from error
-        avatars.put(avatar)
+        avatars.put(avatar, pinned=True)
         unsaid["avatar"] = avatar.id
     return defaults.model_copy(update=unsaid)
 
@@ -130,8 +132,8 @@ def main() -> None:
             log_event("variable not read by this version", level=logging.WARNING, variable=name)
         app = load_app(config)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
-        sys.exit(_explain("; ".join(lines)))
+        wrong = [(*map(str, item["loc"]), item["msg"].removeprefix("Value error, ")) for item in error.errors()]
+        sys.exit(_explain("; ".join(": ".join(parts) for parts in wrong)))
     except (ValueError, MotionError) as error:
         sys.exit(_explain(str(error)))
     uvicorn.run(app, host=config.host, port=config.port, log_config=None, access_log=False, server_header=False)

@@ -15,7 +15,7 @@ from typing import Final, Literal
 from motion_service.admission import Admission
 from motion_service.answer import Answer, Take, take_to_answer
 from motion_service.clips import PromptPlan, VrmClip
-from motion_service.edit import check_length, describe_edit, edit_defaults, put_in, request_to_clip, request_to_plan
+from motion_service.edit import check_length, describe_edit, edit_defaults, put_in, request_to_original, request_to_plan
 from motion_service.edit_schemas import EditRequest
 from motion_service.errors import (
     BadRequest,
@@ -43,6 +43,9 @@ Route = Literal["generate", "dip", "edit"]
 """Which endpoint was asked; they differ in what ``auto`` prefers."""
 
 DEFAULT_SECONDS: Final = 5.0
+MODEL_FPS: Final = 20.0
+MAX_FRAMES: Final = 20_000
+"""Most frames of one answer, all repetitions together: 120 s at 120 fps, or 8 clips of 120 s at 20; about 30 MB."""
 MDM_SECONDS: Final = 9.8
 """Longest clip of the one-shot model (196 frames at 20 fps); beyond it ``auto`` takes one that goes on."""
 
@@ -86,7 +89,7 @@ class Pipeline:
             planned = time.monotonic()
             warnings = [f"unknown field ignored: {name}" for name in request.unknown_fields()]
             wish = self._plan_to_wish(plan, request, options, warnings)
-            fitting = self._options_to_fitting(request, options, route, wish.seed, warnings)
+            fitting = await self._options_to_fitting(request, options, route, wish.seed, warnings)
             smpl = await self._find_smpl(options, warnings)
             made, reason = await self._make_or_fall_back(wish, options, route, warnings)
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
@@ -100,11 +103,12 @@ class Pipeline:
         Raises as :meth:`generate` does, and :class:`ModelUnavailable` when no loaded model can edit.
         """
         started = time.monotonic()
-        options = request.with_defaults(edit_defaults(self.defaults))
         warnings = [f"unknown field ignored: {name}" for name in request.unknown_fields()]
         with self.admission.enter():
             edit = request_to_plan(request)
-            clip = check_length(await asyncio.to_thread(request_to_clip, request, self.store), edit)
+            original = await asyncio.to_thread(request_to_original, request, self.store)
+            clip = check_length(original, edit)
+            options = request.with_defaults(edit_defaults(self.defaults, original))
             plan = PromptPlan("", "en", ())
             if request.prompt:
                 plan = await self._read_prompt(request.prompt)
@@ -115,7 +119,9 @@ class Pipeline:
             wish = SourceRequest(
                 plan, clip.seconds, _seed(options), options.steps, guidance, options.sampler, official_noise=noise
             )
-            fitting = self._options_to_fitting(request, options, "edit", wish.seed, warnings)
+            # The clip's own target counts as said: an avatar for the other one is worth a warning.
+            fitting = await self._options_to_fitting(options, options, "edit", wish.seed, warnings)
+            fitting = replace(fitting, keep_bones=True)
             smpl = await self._find_smpl(options, warnings)
             made = await _repeat_edit(source, wish, clip, edit, options)
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
@@ -135,6 +141,13 @@ class Pipeline:
         seconds = min(max(asked, MIN_SECONDS), MAX_SECONDS)
         if seconds != asked:
             warnings.append(f"the prompt asks for {asked:g} s; clips last {MIN_SECONDS:g} to {MAX_SECONDS:g} s")
+        frames = seconds * max((options.fps if options.interpolate else None) or MODEL_FPS, MODEL_FPS)
+        if frames * options.repetitions > MAX_FRAMES:
+            raise BadRequest(
+                f"{options.repetitions} clips of {frames:.0f} frames are more than {MAX_FRAMES} in one answer: lower "
+                "repetitions, fps or duration_sec",
+                field="repetitions",
+            )
         return SourceRequest(
             plan,
             seconds,
@@ -146,11 +159,11 @@ class Pipeline:
             {str(name): place for name, place in (options.target_joints or {}).items()},
         )
 
-    def _options_to_fitting(
+    async def _options_to_fitting(
         self, request: GenerateRequest, options: GenerateRequest, route: Route, seed: int, warnings: list[str]
     ) -> Fitting:
         """How the clip is to be played. Raises :class:`BadRequest` for an avatar that nobody has uploaded."""
-        avatar = self._find_avatar(options.avatar)
+        avatar = await self._find_avatar(options.avatar)
         fitting = Fitting(
             avatar=avatar,
             fold=options.fold,
@@ -168,9 +181,11 @@ class Pipeline:
             warnings.append(f"target: the avatar is for {fitting.convention}, so the tracks are too")
         return fitting
 
-    def _find_avatar(self, avatar_id: str | None) -> Avatar | None:
+    async def _find_avatar(self, avatar_id: str | None) -> Avatar | None:
+        if avatar_id is None or avatar_id == "none":
+            return None
         try:
-            return None if avatar_id in (None, "none") else self.avatars.get(avatar_id)
+            return await asyncio.to_thread(self.avatars.get, avatar_id)
         except NotFound:
             raise BadRequest("there is no such avatar: upload it with POST /v1/avatars", field="avatar") from None
 
@@ -196,7 +211,7 @@ class Pipeline:
             return await _repeat(self.placeholder, wish, options.repetitions), "requested"
         try:
             async with asyncio.timeout(options.deadline_ms / 1000):
-                source = self._choose_source(options.provider, route, wish.seconds)
+                source = self._choose_source(options.provider, route, wish.seconds, bool(wish.target_joints))
                 return await _repeat(source, _fit(wish, source, warnings), options.repetitions), None
         except (BadRequest, Busy, Cancelled):
             raise
@@ -209,10 +224,10 @@ class Pipeline:
                 raise failure from error
             return await _repeat(self.placeholder, wish, options.repetitions), reason
 
-    def _choose_source(self, provider: str, route: Route, seconds: float) -> MotionSource:
+    def _choose_source(self, provider: str, route: Route, seconds: float, targets: bool) -> MotionSource:
         name = provider
         if provider == "auto":
-            goes_on = route == "dip" or seconds > MDM_SECONDS
+            goes_on = route == "dip" or seconds > MDM_SECONDS or targets
             name = "dip" if goes_on else "mdm"
             name = name if name in self.sources else "mini"
         if name not in self.sources:

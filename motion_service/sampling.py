@@ -18,7 +18,7 @@ from torch import Tensor
 from motion_service.clips import FeatureClip, TextEmbedding, VrmClip
 from motion_service.diffusion.rollout import rollout_frames
 from motion_service.errors import BadRequest, NonFiniteOutput
-from motion_service.export.mp4 import write_mp4
+from motion_service.export.mp4 import write_grid, write_mp4
 from motion_service.export.npy import Results, write_results
 from motion_service.export.official_directory import replace_directory
 from motion_service.features.humanml3d import HUMANML3D_FPS, features_to_clip, features_to_joints
@@ -29,6 +29,7 @@ from motion_service.vrm.retarget import joints_to_vrm
 NUM_SAMPLES: Final = 6
 NUM_REPETITIONS: Final = 3
 SEED: Final = 10
+GRID_SAMPLES: Final = 3
 SECONDS: Final = 6.0
 """The official defaults."""
 
@@ -199,10 +200,17 @@ def samples_to_clips(samples: Samples) -> Iterator[VrmClip]:
         yield joints_to_vrm(features_to_clip(FeatureClip(features, "humanml3d", HUMANML3D_FPS)))
 
 
+def num_videos(batch: Batch) -> int:
+    """Videos that a run of ``batch`` leaves: one for each row, and one for every three samples."""
+    return batch.num_repetitions * len(batch.texts) + len(range(0, len(batch.texts), GRID_SAMPLES))
+
+
 def write_samples(
     directory: Path, samples: Samples, *, videos: bool = True, on_video: Callable[[], None] = never
 ) -> None:
-    """Write ``results.npy``, ``results.txt``, ``results_len.txt`` and, with ``videos``, an mp4 for each row.
+    """Write ``results.npy``, ``results.txt``, ``results_len.txt`` and, with ``videos``, an mp4 for each row and grids.
+
+    A grid shows three samples one under another, their repetitions side by side.
 
     An earlier run's files in ``directory`` are deleted. Raises BadRequest when there is anything else, and OSError.
     """
@@ -213,3 +221,16 @@ def write_samples(
     for row, clip in enumerate(samples_to_clips(samples)):
         write_mp4(clip, directory / samples.file_name(row), samples.title(row))
         on_video()
+    for name, rows in _grids(samples):
+        write_grid(
+            [[directory / samples.file_name(row) for row in repetitions] for repetitions in rows], directory / name
+        )
+        on_video()
+
+
+def _grids(samples: Samples) -> Iterator[tuple[str, list[range]]]:
+    """(file name, for each of its samples the rows of all repetitions)"""
+    num_samples, num_rows = len(samples.batch.texts), len(samples.features)
+    for first in range(0, num_samples, GRID_SAMPLES):
+        shown = range(first, min(first + GRID_SAMPLES, num_samples))
+        yield f"samples_{first:02d}_to_{shown[-1]:02d}.mp4", [range(i, num_rows, num_samples) for i in shown]

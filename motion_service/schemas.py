@@ -291,7 +291,9 @@ class MotionMetadata(BaseModel):
     contacts: list[list[float]] = Field(description="Per frame: left ankle, left toe, right ankle, right toe, 0 to 1.")
     prompt_plan: PromptPlanOut
     timings_ms: dict[str, float]
-    quality: dict[str, float]
+    quality: dict[str, float] = Field(
+        description="Of the clip as made, before avatar, fps, root and settle; foot lock: of what is delivered."
+    )
     warnings: list[str]
     licence: str | None = Field(description="Licence of the weights.")
     fallback_reason: str | None = Field(None, description="Why a placeholder answered; only there when one did.")

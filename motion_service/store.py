@@ -10,6 +10,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -82,7 +83,8 @@ class ArtifactStore:
         except OSError as error:
             raise StorageFailed(f"the {kind} artifact could not be written") from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # a disk that refused the file may refuse this too; the next start sweeps it
+                partial.unlink(missing_ok=True)
         return Artifact(job_id, kind, str(final.relative_to(self.output_dir)), self.url(job_id, kind))
 
     def find(self, job_id: str, kind: str) -> Path:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from motion_service.errors import ModelUnavailable
-from motion_service.text_encoder import PretrainedEncoder
+from motion_service.text_encoder import CACHE_BYTES, PretrainedEncoder
 
 
 class BertEncoder(PretrainedEncoder):
@@ -20,9 +20,9 @@ class BertEncoder(PretrainedEncoder):
 
     name = "distilbert-base-uncased"
 
-    def __init__(self, directory: Path, *, device: torch.device | str = "cpu", cache_size: int = 4096) -> None:
+    def __init__(self, directory: Path, *, device: torch.device | str = "cpu", cache_bytes: int = CACHE_BYTES) -> None:
         """``directory``: config.json, vocab.txt (or tokenizer.json) and model.safetensors of DistilBERT."""
-        super().__init__(directory, "DistilBertModel", device, cache_size)
+        super().__init__(directory, "DistilBertModel", device, cache_bytes)
         self.width = int(self._model.config.dim)
         self._cls, self._sep = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
         vocabulary = self._model.config.vocab_size

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from motion_service.errors import ModelUnavailable
-from motion_service.text_encoder import PretrainedEncoder, import_official
+from motion_service.text_encoder import CACHE_BYTES, PretrainedEncoder, import_official
 
 TEXT_TOKENS: Final = 20
 """Tokens of a text that are read, besides start and end."""
@@ -28,7 +28,7 @@ class ClipEncoder(PretrainedEncoder):
     name = "clip-vit-b-32"
 
     def __init__(
-        self, directory: Path, *, half: bool = True, device: torch.device | str = "cpu", cache_size: int = 4096
+        self, directory: Path, *, half: bool = True, device: torch.device | str = "cpu", cache_bytes: int = CACHE_BYTES
     ) -> None:
         """``directory``: config.json, vocab.json and merges.txt (or tokenizer.json) and model.safetensors of CLIP.
 
@@ -36,7 +36,7 @@ class ClipEncoder(PretrainedEncoder):
         precision; here sums are float32, the same on every device. Random weights on a CPU: 0.35 % of the standard
         deviation away from the official order of operations, 0.42 % with ``half`` off (largest number of a feature).
         """
-        super().__init__(directory, "CLIPTextModelWithProjection", device, cache_size)
+        super().__init__(directory, "CLIPTextModelWithProjection", device, cache_bytes)
         self._ftfy = import_official("ftfy")
         self.width = int(self._model.text_projection.out_features)
         self._start, self._end = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -26,6 +27,8 @@ from motion_service.errors import ModelUnavailable
 from motion_service.wording import FLAGS, canonical_text, text_flags
 
 USE_WIDTH = 512
+CACHE_BYTES: Final = 64 << 20
+"""Memory for the latest texts of an encoder: 42 of DistilBERT with 512 tokens each, or some 30,000 of CLIP."""
 _REMEDY: Final = "install the extra `official` (pip install 'motion-service[official]')"
 _BULK_ROWS = 512  # texts encoded while the lock is held, about 0.4 s
 
@@ -61,19 +64,36 @@ class LimitedTextEncoder(TextEncoder, Protocol):
 class RecentTexts:
     """What was computed for the latest texts; the least recently used goes first. Hold a lock around :meth:`get`."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, max_bytes: int) -> None:
+        """``max_bytes``: of tensors and texts together; what is larger alone is not remembered."""
+        self._max_bytes = max_bytes
+        self._num_bytes = 0
         self._tensors: OrderedDict[str, Tensor] = OrderedDict()
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the tensors and texts that are remembered."""
+        return self._num_bytes
 
     def get(self, text: str, compute: Callable[[str], Tensor]) -> Tensor:
         """The tensor of ``text``, computed when it is not remembered. Do not change it."""
         if text in self._tensors:
             self._tensors.move_to_end(text)
             return self._tensors[text]
-        tensor = self._tensors[text] = compute(text)
-        if len(self._tensors) > self._size:
-            self._tensors.popitem(last=False)
+        tensor = compute(text)
+        size = _entry_bytes(text, tensor)
+        if size > self._max_bytes:
+            return tensor  # rather than forgetting all others for it
+        self._tensors[text] = tensor
+        self._num_bytes += size
+        while self._num_bytes > self._max_bytes:
+            self._num_bytes -= _entry_bytes(*self._tensors.popitem(last=False))
         return tensor
+
+
+def _entry_bytes(text: str, tensor: Tensor) -> int:
+    """Of the whole storage that ``tensor`` keeps alive, and of the text."""
+    return tensor.untyped_storage().nbytes() + sys.getsizeof(text)
 
 
 class UseEncoder:
@@ -86,10 +106,10 @@ class UseEncoder:
     name = "use-flags-v1"
     width = USE_WIDTH + len(FLAGS)
 
-    def __init__(self, *, cache_size: int = 4096, threads: int = 1) -> None:
-        """``cache_size``: texts remembered, the least recently used goes first. ``threads``: of the BLAS library."""
+    def __init__(self, *, cache_bytes: int = CACHE_BYTES, threads: int = 1) -> None:
+        """``cache_bytes``: for remembered texts, the least recently used goes first. ``threads``: of BLAS."""
         self._threads = threads
-        self._recent = RecentTexts(cache_size)
+        self._recent = RecentTexts(cache_bytes)
         self._lock = threading.Lock()
         self._model: Any = None
 
@@ -142,12 +162,12 @@ class PretrainedEncoder(ABC):
     name: str
     width: int
 
-    def __init__(self, directory: Path, model_class: str, device: torch.device | str, cache_size: int) -> None:
+    def __init__(self, directory: Path, model_class: str, device: torch.device | str, cache_bytes: int) -> None:
         """Load ``model_class`` of transformers from ``directory``. Raises ModelUnavailable that names the remedy."""
         self._tokenizer, model = load_pretrained(directory, model_class)
         self._model = model.float().eval().requires_grad_(False)
         self._device = torch.device(device)
-        self._recent = RecentTexts(cache_size)
+        self._recent = RecentTexts(cache_bytes)
         self._lock = threading.Lock()
 
     def encode(self, texts: Sequence[str]) -> list[TextEmbedding]:

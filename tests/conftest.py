@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import torch
 
 from motion_service.admission import Admission
 from motion_service.api.http import create_app
 from motion_service.jobs import Jobs
+from motion_service.mdm import trust
 from motion_service.pipeline import Pipeline
 from motion_service.schemas import MotionOptions
 from motion_service.source import MotionSource
 from motion_service.store import ArtifactStore
 from tests.fakes import Api, FakeSource, StartApi
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is first imported, whoever does it
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trust_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the tests of a module record hashes of checkpoints, instead of in the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        directory = tmp_path_factory.mktemp("config")
+        patch.setattr(trust, "user_directory", lambda: directory)
+        yield directory
+
+
+@pytest.fixture
+def own_trust(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same for one test alone: equal files that other tests vouched for are unknown to it."""
+    directory = tmp_path_factory.mktemp("config")
+    monkeypatch.setattr(trust, "user_directory", lambda: directory)
+    return directory
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_commands_name_the_extra_they_need(monkeypatch: pytest.MonkeyPatch, argu
     real = builtins.__import__
 
     def refuse(name: str, *rest: Any) -> Any:
-        if name in ("motion_service.main", "motion_service.pipeline", "motion_service.prompt"):
+        if name in ("motion_service.main", "motion_service.pipeline", "motion_service.prompt.plan"):
             raise ImportError("no", name="torch")
         return real(name, *rest)
 

@@ -17,8 +17,10 @@ from motion_service import sampling
 from motion_service.cli import app
 from motion_service.mdm import convert
 from motion_service.mdm.convert import pickle_to_safetensors
-from motion_service.mdm.trust import file_sha256
+from motion_service.mdm.trust import TRUST_FILE, file_sha256
 from tests.mdm.official_files import FILES, Kind, write_checkpoint_files, write_clip, write_distilbert
+
+pytestmark = pytest.mark.usefixtures("own_trust")
 
 RUNNER = CliRunner()
 QUICK = ("--motion_length", "0.3", "--num_repetitions", "1", "--no-mp4")
@@ -122,7 +124,7 @@ def test_a_video_for_every_sample(dip: Path, tmp_path: Path) -> None:
         "--num_samples", 2, "--num_repetitions", 2, "--output_dir", tmp_path / "out",
     )  # fmt: skip
     videos = sorted(path.name for path in directory.glob("*.mp4"))
-    assert videos == [f"sample{i:02d}_rep{j:02d}.mp4" for i in range(2) for j in range(2)]
+    assert videos == [*(f"sample{i:02d}_rep{j:02d}.mp4" for i in range(2) for j in range(2)), "samples_00_to_01.mp4"]
 
 
 def test_a_seed_gives_the_same_again_and_another_gives_another(mdm: Path, tmp_path: Path) -> None:
@@ -206,7 +208,7 @@ def test_models_that_cannot_be_used_are_said_in_one_line(
     assert "add --autoregressive" in refused("sample", "--model_path", dip, *ask)
     assert "was not found" in refused("sample", "--model_path", tmp_path / "nothing.pt", *ask)
     assert "no model*.pt" in refused("sample", "--model_path", tmp_path, *ask)
-    untrusted = write_checkpoint_files(tmp_path / "untrusted", "mdm-encoder", trust=False)
+    untrusted = write_checkpoint_files(tmp_path / "untrusted", "mdm-encoder", trust=False, seed=1)
     assert "motion convert --trust" in refused("sample", "--model_path", untrusted, *ask)
     monkeypatch.setenv("MOTION_DATA_DIR", str(tmp_path / "elsewhere"))
     assert "Mean.npy" in refused("sample", "--model_path", mdm, *ask)
@@ -234,7 +236,7 @@ def test_a_file_that_nobody_vouches_for_is_not_opened(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["file", "directory"])
-def test_a_trusted_file_is_converted_recorded_and_described(tmp_path: Path, given: str) -> None:
+def test_a_trusted_file_is_converted_recorded_and_described(tmp_path: Path, own_trust: Path, given: str) -> None:
     file = write_checkpoint_files(tmp_path / "model", "dip-target", trust=False, surprise=1, emb_policy="add")
     digest = file_sha256(file)
     path = file if given == "file" else file.parent
@@ -248,7 +250,8 @@ def test_a_trusted_file_is_converted_recorded_and_described(tmp_path: Path, give
     assert facts["text encoder"] == "distilbert-base-uncased"
     assert facts["windows"] == "40 frames after 20" and facts["targets"] == "single"
     assert facts["diffusion"] == "10 steps, cosine" and facts["guidance"] == "7.5"
-    assert file.with_name(file.name + ".sha256").read_text().startswith(digest)
+    recorded = {digest: {"name": file.name, "hash_repeated": True}}
+    assert json.loads((own_trust / TRUST_FILE).read_text()) == recorded
     again = motion("convert", path)
     assert again.exit_code == 0 and f"{file.with_suffix('.safetensors').name}, before" in again.stdout
 
@@ -268,16 +271,19 @@ def test_weights_without_settings_are_converted_only(tmp_path: Path) -> None:
     assert (tmp_path / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("by_setting", [True, False])
 def test_a_cache_directory_takes_what_cannot_lie_beside_the_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, by_setting: bool
 ) -> None:
     file = write_checkpoint_files(tmp_path / "model", "mdm", trust=False)
     monkeypatch.setattr(convert, "places", lambda file, digest, cache: [cache / f"{digest}.safetensors"])
     digest = file_sha256(file)
-    done = motion("convert", "--trust", file, "--sha256", digest, "--cache-dir", tmp_path / "cache")
+    option = () if by_setting else ("--cache-dir", tmp_path / "cache")
+    monkeypatch.setenv("MOTION_CONVERSION_DIR", str(tmp_path / "cache") if by_setting else "")
+    done = motion("convert", "--trust", file, "--sha256", digest, *option)
     assert done.exit_code == 0, done.output
     assert f"{digest}.safetensors, in" in done.stdout and "\nnetwork " in done.stdout
-    assert (tmp_path / "cache" / f"{digest}.safetensors").is_file()
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {f"{digest}.safetensors", TRUST_FILE}
 
 
 @pytest.mark.parametrize(

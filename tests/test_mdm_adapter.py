@@ -123,6 +123,16 @@ def test_steps_are_clamped_and_reported() -> None:
     assert few.warnings == one.warnings == ()
 
 
+def test_ddim_is_another_way_to_the_clip() -> None:
+    ancestral, ddim, again = generate(request(steps=4), *[request(steps=4, sampler="ddim")] * 2)
+    assert same(ddim, again) and not same(ddim, ancestral)
+
+
+def test_what_it_cannot_do_is_said() -> None:
+    (clip,) = generate(request(target_joints={"head": (0.0, 1.0, 0.0)}, official_noise=True))
+    assert [warning.split(":")[0] for warning in clip.warnings] == ["target_joints", "noise"]
+
+
 def test_guidance_and_text_steer_the_clip() -> None:
     other = plan(Segment("jump"))
     unguided, unguided_other, guided, guided_other = generate(

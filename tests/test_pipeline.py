@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from motion_service.clips import VrmClip
-from motion_service.errors import CheckpointMissing, GenerationFailed, NonFiniteOutput, QueueFull
+from motion_service.errors import CheckpointMissing, GenerationFailed, NonFiniteOutput, NotFound, QueueFull
 from motion_service.schemas import GenerateRequest, MotionOptions
 from motion_service.vrm.resample import resample_clip
 from tests.fakes import Api, FakeSource, StartApi, make_wave
@@ -79,6 +79,20 @@ async def test_repetitions_are_all_there_and_the_first_is_on_top(api: Api) -> No
 async def test_steps_really_taken_are_reported(api: Api) -> None:
     assert (await api.generate(steps=200))["metadata"]["steps"] == 10
     assert (await api.generate(steps=3, guidance=0))["metadata"]["guidance_param"] == 0
+
+
+async def test_the_service_goes_on_while_an_avatar_is_fetched(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk may take its time, so it is not waited for on the event loop."""
+    threads = []
+
+    def fetch(avatar_id: str) -> None:
+        threads.append(threading.current_thread())
+        raise NotFound("gone")
+
+    monkeypatch.setattr(api.pipeline.avatars, "get", fetch)
+    answer = await api.http.post("/v1/motion/generate", json={"prompt": "walks", "avatar": "0" * 32})
+    assert answer.status_code == 422
+    assert threads and threading.current_thread() not in threads
 
 
 # --- which source, and the fallback ---------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
+from motion_service import sampling
 from motion_service.clips import TextEmbedding
 from motion_service.diffusion.samplers import official_noise
 from motion_service.errors import BadRequest, NonFiniteOutput
@@ -29,6 +30,7 @@ from motion_service.mdm_adapter.official import Conditions, OfficialSampler, Run
 from motion_service.sampling import (
     Batch,
     Samples,
+    num_videos,
     num_windows,
     read_prompts,
     sample_batch,
@@ -327,16 +329,37 @@ def test_files_of_a_run(tmp_path: Path) -> None:
     made = Samples(features, Batch((prompts,), 80, 2, autoregressive=True), ("walk",))
     told: list[None] = []
     write_samples(tmp_path / "run", made, on_video=lambda: told.append(None))
-    videos = ["sample00_rep00.mp4", "sample00_rep01.mp4"]
+    videos = ["sample00_rep00.mp4", "sample00_rep01.mp4", "samples_00_to_00.mp4"]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "results.npy", "results.txt", "results_len.txt", *videos
     ]  # fmt: skip
-    assert len(told) == 2 and all((tmp_path / "run" / name).read_bytes()[4:8] == b"ftyp" for name in videos)
+    assert len(told) == num_videos(made.batch) == 3 and all(
+        (tmp_path / "run" / name).read_bytes()[4:8] == b"ftyp" for name in videos
+    )
     assert (tmp_path / "run" / "results.txt").read_text() == "walks#runs\nwalks#runs"
     results = np.load(tmp_path / "run" / "results.npy", allow_pickle=True).item()
     assert results["text"] == [["walks", "runs"], ["walks", "runs"]]
     write_samples(tmp_path / "run", dataclasses.replace(made, batch=Batch(("x",), 80, 2)), videos=False)
     assert not any((tmp_path / "run").glob("*.mp4")), "an earlier run's videos are gone"
+
+
+def test_grids_show_three_samples_under_another_and_their_repetitions_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, list[list[str]]] = {}
+
+    def remember(rows: Sequence[Sequence[Path]], path: Path) -> None:
+        drawn[path.name] = [[video.name for video in row] for row in rows]
+
+    monkeypatch.setattr(sampling, "write_mp4", lambda clip, path, title: None)
+    monkeypatch.setattr(sampling, "write_grid", remember)
+    texts = ("a", "b", "c", "d")
+    made = Samples(load_prefixes()["stand"].repeat(8, 1, 1), Batch(texts, 20, 2))
+    told: list[None] = []
+    write_samples(tmp_path / "run", made, on_video=lambda: told.append(None))
+    names = [[f"sample{sample:02d}_rep{repetition:02d}.mp4" for repetition in range(2)] for sample in range(4)]
+    assert drawn == {"samples_00_to_02.mp4": names[:3], "samples_03_to_03.mp4": names[3:]}
+    assert len(told) == num_videos(made.batch) == 10
 
 
 def test_clips_are_retargeted_row_by_row() -> None:

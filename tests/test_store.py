@@ -20,6 +20,17 @@ def visible(store: ArtifactStore) -> list[str]:
     return sorted(path.name for path in store.output_dir.rglob("*") if path.is_file())
 
 
+def test_a_disk_that_refuses_even_to_delete_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ArtifactStore(tmp_path / "out", tmp_path, "/data")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StorageFailed):
+        store.save("0" * 32, "npy", refuse)
+
+
 def test_url_is_mount_path_plus_place_under_the_data_root(store: ArtifactStore, tmp_path: Path) -> None:
     artifact = store.save(JOB, "npy", lambda path: path.write_bytes(b"x"))
     assert artifact.url == f"/data/animations/{JOB}/results.npy"

@@ -34,6 +34,9 @@ TEXTS = [
     "手",
 ]
 
+TEXT_BYTES = 512 * 4 + 128
+"""More than a remembered short text takes, and less than one and a half."""
+
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -155,7 +158,7 @@ def test_a_directory_of_the_whole_clip_serves_quietly(
 
 
 def test_bits_do_not_depend_on_neighbours_or_threads(directory: Path, encoder: ClipEncoder) -> None:
-    fresh = ClipEncoder(directory, cache_size=2)
+    fresh = ClipEncoder(directory, cache_bytes=2 * TEXT_BYTES)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda text: fresh.encode([text, "walk"])[0].tokens, TEXTS * 3))
     together = [embedding.tokens for embedding in encoder.encode(TEXTS)]
@@ -163,7 +166,7 @@ def test_bits_do_not_depend_on_neighbours_or_threads(directory: Path, encoder: C
 
 
 def test_texts_are_remembered_and_cannot_be_spoilt(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fresh, asked = ClipEncoder(directory, cache_size=2), []
+    fresh, asked = ClipEncoder(directory, cache_bytes=2 * TEXT_BYTES), []
     embed = fresh._embed
 
     def counting(text: str) -> Tensor:

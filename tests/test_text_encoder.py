@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import pytest
 import torch
+from torch import Tensor
 
 from motion_service.errors import ModelUnavailable
-from motion_service.text_encoder import USE_WIDTH, TextEncoder, UseEncoder
+from motion_service.text_encoder import CACHE_BYTES, USE_WIDTH, RecentTexts, TextEncoder, UseEncoder
 from motion_service.wording import FLAGS
+
+TEXT_BYTES = 518 * 4 + 128
+"""More than a remembered short text takes, and less than one and a half."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +61,7 @@ def test_many_texts_equal_single_ones(encoder: UseEncoder) -> None:
 
 
 def test_cache_forgets_the_least_recently_used(encoder: UseEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = UseEncoder(cache_size=2)
+    small = UseEncoder(cache_bytes=2 * TEXT_BYTES)
     encoded: list[str] = []
 
     class Counting:
@@ -70,6 +75,35 @@ def test_cache_forgets_the_least_recently_used(encoder: UseEncoder, monkeypatch:
     assert encoded == ["walk", "run", "bow", "run"]
 
 
+def test_what_is_remembered_is_bounded_in_bytes() -> None:
+    recent, computed = RecentTexts(4000), []
+
+    def floats(number: int) -> Callable[[str], Tensor]:
+        def compute(text: str) -> Tensor:
+            computed.append(text)
+            return torch.zeros(2, number)[0]  # the storage that a row keeps alive is twice the row
+
+        return compute
+
+    for text, number in (("a", 100), ("b", 100), ("a", 100), ("c", 300), ("a", 100), ("b", 100), ("c", 300)):
+        recent.get(text, floats(number))
+        assert 0 < recent.num_bytes <= 4000
+    assert "".join(computed) == "abcbc"
+    recent.get("huge", floats(600))
+    recent.get("x" * 5000, floats(1))
+    recent.get("c", floats(300))
+    assert computed[5:] == ["huge", "x" * 5000], "what is too large alone pushes nothing out"
+
+
+def test_long_texts_of_the_widest_encoder_stay_within_the_bound() -> None:
+    """512 tokens of 768 numbers, 1.57 MB each."""
+    recent = RecentTexts(CACHE_BYTES)
+    for number in range(50):
+        recent.get(f"prompt {number}", lambda _: torch.empty(512, 768))
+        assert recent.num_bytes <= 64 << 20
+    assert recent.num_bytes > 42 * 512 * 768 * 4
+
+
 def test_a_caller_cannot_spoil_the_cache(encoder: UseEncoder) -> None:
     first = encoder.encode(["jump"])[0].tokens
     kept = first.clone()
@@ -78,7 +112,7 @@ def test_a_caller_cannot_spoil_the_cache(encoder: UseEncoder) -> None:
 
 
 def test_threads_get_the_same_answers(encoder: UseEncoder) -> None:
-    fresh, texts = UseEncoder(cache_size=3), ["walk", "走る", "bow", "wave", "手を振る"] * 8
+    fresh, texts = UseEncoder(cache_bytes=3 * TEXT_BYTES), ["walk", "走る", "bow", "wave", "手を振る"] * 8
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda text: fresh.encode([text])[0].tokens, texts))
     expected = {text: encoder.encode([text])[0].tokens for text in set(texts)}

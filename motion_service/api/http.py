@@ -42,7 +42,13 @@ def create_app(jobs: Jobs, keys: tuple[str, ...] = (), on_start: Hook = _nothing
         await asyncio.to_thread(jobs.close)
         await on_stop()
 
-    app = FastAPI(title="Motion service", version=API_VERSION, summary="Text to VRM motion", lifespan=lifespan)
+    app = FastAPI(
+        title="Motion service",
+        version=API_VERSION,
+        summary="Text to VRM motion",
+        lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would be built from the Host header, which anybody can send
+    )
     install_problem_handlers(app)
     app.include_router(_motion_routes(jobs))
     app.include_router(edit_routes(jobs))

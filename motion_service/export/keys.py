@@ -16,15 +16,19 @@ from motion_service.errors import BadRequest, GenerationFailed
 from motion_service.export.pose import clip_to_pose
 from motion_service.features.vrm_native import foot_contacts
 from motion_service.geometry.rotation import normalize, quat_identity, quat_slerp
+from motion_service.humanoid import CANONICAL_HIPS_HEIGHT
+from motion_service.vrm.avatar import HIPS_RANGE, MAX_NAME
 
 FIELD: Final = "clip"
 """What every error of a reader names."""
-MAX_BYTES: Final = 32 * 2**20
-"""Larger files are not opened: 120 s at 120 fps of all 55 bones are 25 MB as BVH."""
+MAX_BYTES: Final = 64 * 2**20
+"""Larger files are not opened: 120 s at 120 fps of all 55 bones are 52 MiB as JSON."""
 MAX_FRAMES: Final = 14_400
 """120 s at 120 fps, the longest and fastest that the service makes."""
 MAX_FPS: Final = 240.0
 MAX_EXPRESSIONS: Final = 100
+MAX_PLACE: Final = 1000.0
+"""Farthest that the hips may be from the origin along an axis, m; giants (hips above 0.95 m) in proportion farther."""
 DEFAULT_FPS: Final = 30.0
 """For files whose keys do not lie on a regular grid; the guideline of the VRMA specification."""
 
@@ -37,6 +41,22 @@ _UNIT: Final = 1e-3
 def refuse(detail: str) -> BadRequest:
     """The error of every reader."""
     return BadRequest(detail, field=FIELD)
+
+
+def check_name(name: str) -> str:
+    """The name of an expression if it can be shown and sent on; else raises BadRequest."""
+    # the ideographic space is no printable character to Python, but one that Japanese names hold
+    if not (1 <= len(name) <= MAX_NAME and name.replace("\u3000", " ").isprintable()):
+        raise refuse(f"expressions: {ascii(name[:20])} must have 1 to {MAX_NAME} printable characters; rename it")
+    return name
+
+
+def check_height(height: float, name: str) -> float:
+    """The height of the hips in the T-pose, m, if an avatar may have it; else raises BadRequest naming ``name``."""
+    low, high = HIPS_RANGE
+    if not low <= round(height, 4) <= high:  # files round
+        raise refuse(f"{name}: the hips must rest {low:g} to {high:g} m above the floor; send metres, not other units")
+    return height
 
 
 @dataclass(frozen=True)
@@ -92,6 +112,9 @@ class KeyedClip:
     def __post_init__(self) -> None:
         if len(self.expressions) > MAX_EXPRESSIONS:
             raise refuse(f"a clip has at most {MAX_EXPRESSIONS} expressions")
+        farthest = MAX_PLACE * max(1.0, self.rest_hips_height / CANONICAL_HIPS_HEIGHT)
+        if float(self.hips.values.abs().max()) > farthest:
+            raise refuse(f"{self.hips.name}: must lie within {farthest:g} m of the origin; send metres, from nearer by")
 
     @property
     def tracks(self) -> list[Keys]:
@@ -108,7 +131,7 @@ def keys_to_clip(keyed: KeyedClip, fps: float | None = None, contacts: Tensor | 
     """
     rate = _own_fps(keyed.tracks) if fps is None else fps
     last = max(float(track.times[-1]) for track in keyed.tracks)
-    if not 0 < rate <= MAX_FPS or last * rate > MAX_FRAMES - 1:
+    if not 0 < rate <= MAX_FPS or last * rate >= MAX_FRAMES - 0.5:  # times in files are rounded
         raise refuse(f"a clip has a rate of up to {MAX_FPS:g} frames a second and at most {MAX_FRAMES} frames")
     frames = round(last * rate) + 1
     clock = np.arange(frames) / rate
@@ -136,7 +159,7 @@ def _own_fps(tracks: list[Keys]) -> float:
     times = max((track.times for track in tracks), key=len)
     if len(times) < 2 or times[0] > _SAME_TIME:
         return DEFAULT_FPS
-    rate = float(round((len(times) - 1) / times[-1], 3))
+    rate = round((len(times) - 1) / float(times[-1]), 3)
     if not 0 < rate <= MAX_FPS:
         return DEFAULT_FPS
     even = np.abs(times - np.arange(len(times)) / rate).max() < _SAME_TIME

@@ -6,15 +6,18 @@ to an ffmpeg program that must be there too, and brings a video editor of which 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import chain, zip_longest
 from os import PathLike
 from typing import Final, cast
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.video.stream import VideoStream
 from PIL import Image, ImageDraw
 
@@ -27,6 +30,10 @@ MAX_VIDEO_FPS: Final = 30.0
 _CODECS: Final = ("libx264", "libopenh264", "mpeg4")
 """Encoders by preference; builds of FFmpeg without GPL parts lack the first."""
 CAPTION_LINES: Final = 2
+GRID_TILE: Final = 320
+"""Pixels of a tile's side in a grid of videos."""
+GRID_COLUMNS: Final = 12
+"""Tiles of a grid's row at most: 3840 pixels."""
 _PROGRESS: Final = (90, 120, 200)
 
 
@@ -74,12 +81,47 @@ def write_mp4(clip: VrmClip, path: str | PathLike[str], title: str = "", size: i
     """
     size -= size % 2
     stride = math.ceil(clip.fps / MAX_VIDEO_FPS)
+    rate = Fraction(clip.fps / stride).limit_denominator(1001)
+    _encode(_frames(clip, stride, title, size), path, rate, size, size)
+
+
+def write_grid(rows: Sequence[Sequence[PathLike[str]]], path: str | PathLike[str]) -> None:
+    """Tile videos of one rate and of any length, written before, into one at ``path``; short ones freeze at their end.
+
+    ``rows``: equally many videos each. All are decoded side by side, frame by frame, so memory does not grow with
+    their length; at most :data:`GRID_COLUMNS` of a row are shown, which bounds the open files.
+    """
+    shown = [row[:GRID_COLUMNS] for row in rows]
+    with contextlib.ExitStack() as stack:
+        opened = [[stack.enter_context(av.open(str(video))) for video in row] for row in shown]
+        rate = opened[0][0].streams.video[0].average_rate
+        tiles = [[_tiles(video) for video in row] for row in opened]
+        _encode(_grid_frames(tiles), path, rate or Fraction(1), GRID_TILE * len(shown[0]), GRID_TILE * len(shown))
+
+
+def _tiles(video: InputContainer) -> Iterator[Bytes]:
+    """Frames of a video, (GRID_TILE, GRID_TILE, 3)."""
+    video.streams.video[0].codec_context.thread_count = 1
+    for frame in video.decode(video=0):
+        yield cast(Bytes, frame.to_ndarray(format="rgb24", width=GRID_TILE, height=GRID_TILE))
+
+
+def _grid_frames(tiles: Sequence[Sequence[Iterator[Bytes]]]) -> Iterator[Bytes]:
+    """Pictures of all tiles, row under row, until the longest video ends."""
+    width = len(tiles[0])
+    latest: list[Bytes] = [np.zeros((GRID_TILE, GRID_TILE, 3), np.uint8)] * sum(map(len, tiles))
+    for new in zip_longest(*chain.from_iterable(tiles)):
+        latest = [old if tile is None else tile for old, tile in zip(latest, new, strict=True)]
+        yield np.concatenate([np.concatenate(latest[i : i + width], axis=1) for i in range(0, len(latest), width)])
+
+
+def _encode(pictures: Iterable[Bytes], path: str | PathLike[str], rate: Fraction, width: int, height: int) -> None:
+    """RGB pictures (height, width, 3), both even, to an mp4 of ``rate`` frames a second."""
     codec, options = _encoder()
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        rate = Fraction(clip.fps / stride).limit_denominator(1001)
         stream = cast(VideoStream, container.add_stream(codec, rate=rate, options=options))
-        stream.width, stream.height, stream.pix_fmt = size, size, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1
-        for picture in _frames(clip, stride, title, size):
+        for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())

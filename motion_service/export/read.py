@@ -7,7 +7,7 @@ other readers are :mod:`motion_service.export.read_vrma` and :mod:`motion_servic
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import orjson
@@ -15,12 +15,18 @@ import torch
 from torch import Tensor
 
 from motion_service.clips import VrmClip
-from motion_service.export.keys import MAX_BYTES, MAX_FRAMES, KeyedClip, Keys, keys_to_clip, refuse
+from motion_service.export.keys import (
+    MAX_BYTES,
+    MAX_FRAMES,
+    KeyedClip,
+    Keys,
+    check_height,
+    check_name,
+    keys_to_clip,
+    refuse,
+)
 from motion_service.humanoid import CANONICAL_HIPS_HEIGHT, VRM_PARENT
 from motion_service.vrm.convention import to_vrm0
-
-_MAX_HIPS_HEIGHT: Final = 100.0
-"""Avatars may be giants, but not without bound, m."""
 
 
 def json_to_clip(document: bytes | Mapping[str, Any]) -> VrmClip:
@@ -29,15 +35,14 @@ def json_to_clip(document: bytes | Mapping[str, Any]) -> VrmClip:
     ``metadata`` tells the axes (``target``), the height of the hips and the contacts; without it, VRM 1.0 and the
     canonical body are assumed. Raises BadRequest (field ``clip``) for anything else than such an answer.
     """
-    fields = _parse(document) if isinstance(document, bytes) else document
+    fields = _parse(document) if isinstance(document, bytes) else _mapping(document, "the file")
     metadata = fields.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
     tracks = _mapping(fields.get("tracks"), "tracks")
     if unknown := [bone for bone in tracks if bone not in VRM_PARENT]:
         raise refuse(f"tracks: {str(unknown[0])[:40]!r} is not a VRM humanoid bone")
-    height = _number(metadata.get("rest_hips_height", CANONICAL_HIPS_HEIGHT), "metadata.rest_hips_height")
-    if not 0 < height < _MAX_HIPS_HEIGHT:
-        raise refuse(f"metadata.rest_hips_height: must lie between 0 and {_MAX_HIPS_HEIGHT:g} metres")
+    name = "metadata.rest_hips_height"
+    height = check_height(_number(metadata.get("rest_hips_height", CANONICAL_HIPS_HEIGHT), name), name)
     root = fields.get("root_position", fields.get("rootPosition"))
     hips = Keys("root_position", np.zeros(1), torch.tensor([[0.0, height, 0.0]]))
     look_at = fields.get("look_at")
@@ -46,7 +51,7 @@ def json_to_clip(document: bytes | Mapping[str, Any]) -> VrmClip:
         hips if root is None else _keys(root, "xyz", "root_position"),
         height,
         {
-            name: _keys(rows, ["weight"], f"expressions.{str(name)[:40]}")
+            name: _keys(rows, ["weight"], f"expressions.{check_name(name)[:40]}")
             for name, rows in _mapping(fields.get("expressions", {}), "expressions").items()
         },
         None if look_at is None else _keys(look_at, ["yaw", "pitch"], "look_at"),
@@ -84,14 +89,16 @@ def _keys(rows: object, names: Sequence[str], track: str) -> Keys:
     """Rows ``{"t": .., name: .., ..}`` as keys with values (K, len(names))."""
     if not isinstance(rows, Sequence) or not 1 <= len(rows) <= MAX_FRAMES:
         raise refuse(f"{track}: must be a list of 1 to {MAX_FRAMES} keys")
+    wanted = f"{track}: each key needs the numbers t, {', '.join(names)}"
     try:
-        numbers = np.array([[row[name] for name in ("t", *names)] for row in rows])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise refuse(f"{track}: each key needs the numbers t, {', '.join(names)}") from error
-    if numbers.dtype.kind not in "fiu":
-        raise refuse(f"{track}: each key needs the numbers t, {', '.join(names)}")
-    table = numbers.astype(np.float64)
-    return Keys(track, table[:, 0], torch.from_numpy(table[:, 1:].astype(np.float32)))
+        cells = [row[name] for row in rows for name in ("t", *names)]
+        if not {*map(type, cells)} <= {int, float}:  # neither lists nor booleans, which numpy would take
+            raise refuse(wanted)
+        table = np.array(cells, dtype=np.float64).reshape(len(rows), -1)
+    except (KeyError, TypeError, OverflowError) as error:
+        raise refuse(wanted) from error
+    with np.errstate(over="ignore"):  # to infinity, which Keys refuses
+        return Keys(track, table[:, 0], torch.from_numpy(table[:, 1:].astype(np.float32)))
 
 
 def _contacts(rows: object) -> Tensor | None:
@@ -99,7 +106,8 @@ def _contacts(rows: object) -> Tensor | None:
     if not isinstance(rows, Sequence) or not 1 <= len(rows) <= MAX_FRAMES:
         return None
     try:
-        table = np.array(rows, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            table = np.array(rows, dtype=np.float32)
     except (TypeError, ValueError, OverflowError):
         return None
     usable = table.ndim == 2 and np.isfinite(table).all()

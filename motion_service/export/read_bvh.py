@@ -13,7 +13,16 @@ from torch import Tensor
 from motion_service.clips import VrmClip
 from motion_service.errors import BadRequest
 from motion_service.export.bvh import CENTIMETRES, POSITION_CHANNELS, ROTATION_CHANNELS
-from motion_service.export.keys import MAX_BYTES, MAX_FPS, MAX_FRAMES, KeyedClip, Keys, keys_to_clip, refuse
+from motion_service.export.keys import (
+    MAX_BYTES,
+    MAX_FPS,
+    MAX_FRAMES,
+    KeyedClip,
+    Keys,
+    check_height,
+    keys_to_clip,
+    refuse,
+)
 from motion_service.geometry.rotation import euler_to_quat
 from motion_service.humanoid import VRM_PARENT
 from motion_service.vrm.body import Body, Vector
@@ -56,7 +65,8 @@ def bvh_to_clip(text: str) -> VrmClip:
     quats = euler_to_quat(angles, "ZXY").float()
     rotations = {bone: Keys(bone, times, quats[:, i]) for i, bone in enumerate(skeleton.bones)}
     hips = Keys("hips", times, (table[:, :3] / CENTIMETRES).float())
-    return keys_to_clip(KeyedClip(rotations, hips, -skeleton.lowest), fps)
+    height = check_height(-skeleton.lowest, "HIERARCHY: OFFSET")
+    return keys_to_clip(KeyedClip(rotations, hips, height), fps)
 
 
 def _read_table(text: str, frames: int, columns: int) -> Tensor:

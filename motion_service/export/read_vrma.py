@@ -19,7 +19,7 @@ from torch import Tensor
 
 from motion_service.clips import VrmClip
 from motion_service.errors import MotionError
-from motion_service.export.keys import MAX_BYTES, KeyedClip, Keys, keys_to_clip, refuse
+from motion_service.export.keys import MAX_BYTES, KeyedClip, Keys, check_height, check_name, keys_to_clip, refuse
 from motion_service.export.vrma import EXTENSION, EYES, quat_to_gaze
 from motion_service.geometry.rotation import normalize, quat_conjugate, quat_multiply, rotmat_to_quat
 from motion_service.humanoid import CANONICAL_HIPS_HEIGHT, VRM_PARENT
@@ -48,7 +48,7 @@ _COMPONENTS: Final = {
 _WIDTHS: Final = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 _PATH_TYPE: Final = {"translation": "VEC3", "rotation": "VEC4"}
 _FLAT: Final = 1e-3
-"""Hips lower than this are no T-pose, m."""
+"""Hips lower than this tell no height, m."""
 
 
 class _TrackAccessor(Accessor):
@@ -198,10 +198,10 @@ def _tracks_to_keyed(
     extension, hips_node = file.extensions.vrma, bones["hips"]
     height = float(world[hips_node][1, 3])
     hips_keys = tracks.get((hips_node, "translation"))
-    if height < _FLAT and hips_keys is not None:
-        raise refuse("the hips of the T-pose must stand above the floor")
+    if height < _FLAT and hips_keys is None:
+        height = CANONICAL_HIPS_HEIGHT
+    check_height(height, "nodes: T-pose")
     if hips_keys is None:
-        height = height if height >= _FLAT else CANONICAL_HIPS_HEIGHT
         hips = Keys("hips", np.zeros(1), torch.tensor([[0.0, height, 0.0]]))
     else:
         above = torch.from_numpy(world[parents[hips_node]])
@@ -215,7 +215,7 @@ def _tracks_to_keyed(
             rotations[bone] = Keys(bone, keys.times, turned.float(), keys.step)
     names = {**extension.expressions.preset, **extension.expressions.custom}
     expressions = {
-        name: Keys(name[:40], keys.times, keys.values[:, :1], keys.step)
+        check_name(name): Keys(name[:40], keys.times, keys.values[:, :1], keys.step)
         for name, ref in names.items()
         if (keys := tracks.get((ref.node, "translation")))
     }

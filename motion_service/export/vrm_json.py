@@ -60,3 +60,13 @@ def clip_to_fragments(clip: VrmClip) -> dict[str, Any]:
 def encode_response(clip: VrmClip, head: Mapping[str, Any]) -> bytes:
     """One JSON object: the fields of ``head`` (JSON values only), then those of the clip. Same input, same bytes."""
     return orjson.dumps({**head, **clip_to_fragments(clip)})
+
+
+def without_repetitions(document: bytes) -> bytes:
+    """What :func:`encode_response` wrote, without the list ``clips``: far less to parse for who wants the first one.
+
+    Found by bytes that no text in the document can hold, since quotes are escaped there. The list is the last field
+    before ``tracks``, which in its own entries follow a number.
+    """
+    start, stop = document.find(b',"clips":['), document.find(b'],"tracks":{')
+    return document if min(start, stop) < 0 else document[:start] + document[stop + 1 :]

@@ -30,7 +30,7 @@ from torch import Tensor
 from motion_service.errors import CheckpointMismatch, CheckpointMissing
 from motion_service.mdm.conversion import FLAT, beside, find_conversion, part_names, places, write_conversion
 from motion_service.mdm.official_keys import is_parameter
-from motion_service.mdm.trust import file_sha256, is_trusted, parse_sha256, record_trust
+from motion_service.mdm.trust import file_sha256, find_trust, parse_sha256, record_trust
 
 SAFE_TORCH: Final = (2, 10)
 """From here on ``weights_only`` has no known hole (plan: torch below 2.10)."""
@@ -69,33 +69,43 @@ def convert_checkpoint(
     """Convert ``file``, as ``motion convert`` does; a file already converted is left as it is.
 
     ``trust``: the user vouches for it, and its hash is recorded. ``sha256``: the hash the user expects; has to be given
-    with ``trust`` when ``torch_version`` is below 2.10. ``cache_dir``: where to write when the file's directory cannot
-    be written. Raises CheckpointMissing or CheckpointMismatch, each with one line.
+    once when ``torch_version`` is below 2.10. ``cache_dir``: where hashes are recorded, instead of in the user's
+    configuration directory, and conversions written when the file's directory cannot be written. Raises
+    CheckpointMissing or CheckpointMismatch, each with one line.
     """
     check_container(file)
     digest = file_sha256(file)
     if sha256 is not None and parse_sha256(sha256) != digest:
         raise CheckpointMismatch(f"{file.name} has the SHA-256 {digest}, not the one that was given: fetch it again")
-    if not is_trusted(file, digest, cache_dir):
-        _check_permission(file.name, digest, trust, sha256, torch_version)
+    known = find_trust(file, digest, cache_dir)
+    if known is None and not trust:
+        raise CheckpointMismatch(
+            f"{file.name} is a pickle, which can hold code, and its SHA-256 {digest} is not recorded:"
+            " use --trust if you trust its source"
+        )
+    repeated = sha256 is not None or (known is not None and known.hash_repeated)
+    _check_torch(file.name, digest, repeated, torch_version)
     done = find_conversion(file, digest, cache_dir)
     started = time.perf_counter()
     target = done or _convert(file, digest, cache_dir)
-    if trust:
-        record_trust(file, digest, cache_dir)
+    if trust or sha256 is not None:
+        record_trust(file, digest, cache_dir, hash_repeated=repeated)
     seconds = 0.0 if done else time.perf_counter() - started
     return _report(file.name, digest, target, seconds)
 
 
-def converted(file: Path, cache_dir: Path | None = None) -> Path:
+def converted(file: Path, cache_dir: Path | None = None, *, torch_version: str = torch.__version__) -> Path:
     """The safetensors of a pickle: found, or made when its hash is recorded.
 
-    Raises CheckpointMismatch that names the remedy for a file that nobody has vouched for.
+    Raises CheckpointMismatch that names the remedy for a file that nobody has vouched for, or whose hash was not
+    repeated though ``torch_version`` is below 2.10.
     """
     check_container(file)
     digest = file_sha256(file)
-    done = find_conversion(file, digest, cache_dir)
-    if done is None and not is_trusted(file, digest, cache_dir):
+    if done := find_conversion(file, digest, cache_dir):
+        return done
+    known = find_trust(file, digest, cache_dir)
+    if known is None:
         changed = (
             "has changed since it was converted, and its hash" if beside(file).is_file() else "is a pickle whose hash"
         )
@@ -103,7 +113,8 @@ def converted(file: Path, cache_dir: Path | None = None) -> Path:
             f"{file.parent.name}/{file.name} {changed} is not recorded: run `motion convert --trust FILE` on it if you"
             f" trust its source (SHA-256 {digest})"
         )
-    return done or _convert(file, digest, cache_dir)
+    _check_torch(file.name, digest, known.hash_repeated, torch_version)
+    return _convert(file, digest, cache_dir)
 
 
 def check_container(file: Path) -> None:
@@ -141,18 +152,14 @@ def _guess(head: bytes) -> str:
     return "is not a PyTorch file: fetch it again"
 
 
-def _check_permission(name: str, digest: str, trust: bool, sha256: str | None, torch_version: str) -> None:
-    """Raise unless the user vouches for the file in the way that this torch needs."""
-    if not trust:
-        raise CheckpointMismatch(
-            f"{name} is a pickle, which can hold code, and its SHA-256 {digest} is not recorded:"
-            " use --trust if you trust its source"
-        )
+def _check_torch(name: str, digest: str, hash_repeated: bool, torch_version: str) -> None:
+    """Raise when this torch must not read a file whose hash the user has not repeated."""
     number = tuple(int(part) for part in re.findall(r"\d+", torch_version)[:2])
-    if sha256 is None and number < SAFE_TORCH:
+    if not hash_repeated and number < SAFE_TORCH:
         raise CheckpointMismatch(
             f"torch {torch_version} has a known hole in reading pickles: compare the SHA-256 {digest} of {name} with"
-            " its publisher's and repeat it with --sha256, or install torch 2.10 or newer"
+            " its publisher's and repeat it with `motion convert --trust --sha256 HEX FILE`, or install torch 2.10 or"
+            " newer"
         )
 
 

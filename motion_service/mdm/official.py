@@ -77,8 +77,9 @@ class OfficialCheckpoint:
 def load_official(path: Path, *, cache_dir: Path | None = None) -> OfficialCheckpoint:
     """Load from a directory (the newest ``model*.pt`` in it), a ``.pt``, or the ``.safetensors`` made of one.
 
-    ``cache_dir``: where conversions are looked for and written when the directory is read-only. Raises
-    CheckpointMissing for absent files and CheckpointMismatch for wrong ones, with a line that names the remedy.
+    ``cache_dir``: where conversions are looked for and written when the directory is read-only, and where hashes are
+    recorded. Raises CheckpointMissing for absent files and CheckpointMismatch for wrong ones, with a line that names
+    the remedy.
     """
     file = find_weights(path)
     arguments = read_arguments(file.parent)

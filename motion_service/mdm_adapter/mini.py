@@ -17,7 +17,7 @@ from torch import Tensor
 
 from motion_service.clips import FeatureClip, TextEmbedding
 from motion_service.diffusion.rollout import continue_smoothly, rollout
-from motion_service.diffusion.samplers import Denoise, guided, sample_ddpm
+from motion_service.diffusion.samplers import Denoise, guided, sample_ddim, sample_ddpm
 from motion_service.diffusion.schedule import Schedule, Step, evenly_spaced, named_schedule, respace
 from motion_service.engine.job import Job
 from motion_service.engine.worker import Worker
@@ -41,6 +41,8 @@ class _Sampling:
     schedule: Schedule
     guidance: float
     generator: torch.Generator
+    deterministic: bool
+    """DDIM without fresh noise instead of ancestral sampling."""
     check: Callable[[], None]
     """Raises when nobody waits for the clip any more."""
 
@@ -121,7 +123,13 @@ class DiffusionSource:
             warnings += (f"steps: {wanted} asked, {self.name} has 1 to {own}: {steps} taken",)
         if guidance > HIGH_GUIDANCE:
             warnings += (f"guidance: above {HIGH_GUIDANCE:g} bodies distort; {self._config.guidance:g} is usual",)
-        return _Sampling(schedule, guidance, torch.Generator().manual_seed(request.seed), check), warnings
+        if request.target_joints:
+            warnings += (f"target_joints: {self.name} takes no targets; they were left out",)
+        if request.official_noise:
+            warnings += (f"noise: the official draws are for official weights; {self.name} draws its own",)
+        return _Sampling(
+            schedule, guidance, torch.Generator().manual_seed(request.seed), request.sampler == "ddim", check
+        ), warnings
 
     def _read(self, cues: Sequence[Cue], generator: torch.Generator) -> list[Reading]:
         readings = read_cues(cues, self._encoder, self._reader, generator)
@@ -170,7 +178,8 @@ class DiffusionSource:
 
         start = noise(prefix.new_empty(1, self._config.network.predict_frames, self._config.network.features))
         denoise = condition(guided(self._denoise_with(memory, prefix.expand(2, -1, -1)), sampling.guidance))
-        return continue_smoothly(prefix, sample_ddpm(denoise, start, sampling.schedule, noise, on_step))
+        sample = sample_ddim if sampling.deterministic else sample_ddpm
+        return continue_smoothly(prefix, sample(denoise, start, sampling.schedule, noise, on_step))
 
     def _denoise_with(self, memory: TextMemory, prefix: Tensor) -> Denoise:
         """The network with everything but noise and time filled in; float32 outside, ``autocast`` inside."""

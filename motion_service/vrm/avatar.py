@@ -10,33 +10,21 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, BinaryIO, Final, Literal
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field
 
-from motion_service.errors import BadRequest, UnsupportedFormat
+from motion_service.errors import BadRequest
 from motion_service.humanoid import VRM_PARENT, VRM_REQUIRED
 from motion_service.vrm.body import Body, Vector
+from motion_service.vrm.extension import Document, Extension, read_extension
 from motion_service.vrm.glb import FIELD, read_glb
-from motion_service.vrm.gltf import (
-    Gltf,
-    Index,
-    Matrix,
-    Node,
-    Part,
-    ancestors,
-    check_sizes,
-    find_parents,
-    parse_gltf,
-    rest_transforms,
-)
+from motion_service.vrm.gltf import Matrix, Node, ancestors, check_sizes, find_parents, parse_gltf, rest_transforms
 
 ID_DIGITS: Final = 32
 MAX_NAME: Final = 80  # characters
 MAX_EXPRESSIONS: Final = 256
-MAX_HUMAN_BONES: Final = 200
 HIPS_RANGE: Final = (0.05, 20.0)  # m
 MAX_REACH: Final = 50.0
 """Furthest that a bone may rest from the hips, m."""
@@ -46,29 +34,6 @@ T_POSE_TOLERANCE: Final = 20.0  # degrees
 SOLE_RANGE: Final = (-0.05, 0.25)
 """Where the lowest foot bone may lie as a share of the hips height; outside, the figure floats or sinks."""
 
-PRESETS_0X: Final[Mapping[str, str]] = {
-    "neutral": "neutral",
-    "joy": "happy",
-    "angry": "angry",
-    "sorrow": "sad",
-    "fun": "relaxed",
-    "a": "aa",
-    "i": "ih",
-    "u": "ou",
-    "e": "ee",
-    "o": "oh",
-    "blink": "blink",
-    "blink_l": "blinkLeft",
-    "blink_r": "blinkRight",
-    "lookup": "lookUp",
-    "lookdown": "lookDown",
-    "lookleft": "lookLeft",
-    "lookright": "lookRight",
-}
-"""VRM 0.x blendShapePresetName -> VRM 1.0 expression preset."""
-PRESETS: Final = frozenset([*PRESETS_0X.values(), "surprised"])
-"""The expressions that VRM 1.0 names
-(https://github.com/vrm-c/vrm-specification/blob/master/specification/VRMC_vrm-1.0/expressions.md)."""
 LOOKS: Final = frozenset(["lookUp", "lookDown", "lookLeft", "lookRight"])
 
 _LIMBS: Final = [
@@ -76,8 +41,6 @@ _LIMBS: Final = [
     for side in ("left", "right")
     for upper, lower in [("UpperLeg", "LowerLeg"), ("LowerLeg", "Foot"), ("UpperArm", "LowerArm"), ("LowerArm", "Hand")]
 ]
-_THUMBS_0X: Final = {"ThumbProximal": "ThumbMetacarpal", "ThumbIntermediate": "ThumbProximal"}
-"""VRM 0.x counts the three bones of a thumb like those of a finger; 1.0 begins with the metacarpal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +72,8 @@ class Avatar:
     rest_pose: RestPose
     warnings: tuple[str, ...]
     """What will look wrong, with the remedy."""
+    own_names: Mapping[str, str] = field(default_factory=dict)
+    """{preset: the author's own name of it} for expressions that only bear the name of one; viewers may know either."""
 
     @property
     def bones(self) -> tuple[str, ...]:
@@ -126,124 +91,6 @@ class Avatar:
         return self.body.hips_height
 
 
-# --- what the extensions say ----------------------------------------------------------------------------------------
-
-
-class _HumanBone(Part):
-    node: Index
-
-
-class _NamedHumanBone(_HumanBone):
-    bone: str
-
-
-def _refuse_many(bones: object) -> object:
-    """pydantic would check every entry of a dictionary before it counts them."""
-    if isinstance(bones, dict) and len(bones) > MAX_HUMAN_BONES:
-        raise ValueError(f"at most {MAX_HUMAN_BONES} bones")
-    return bones
-
-
-class _Humanoid1(Part):
-    humanBones: Annotated[dict[str, _HumanBone], BeforeValidator(_refuse_many)]
-
-
-class _Humanoid0(Part):
-    humanBones: Annotated[list[_NamedHumanBone], Field(max_length=MAX_HUMAN_BONES, fail_fast=True)]
-
-
-class _Expressions(Part):
-    preset: dict[str, object] | None = None
-    custom: dict[str, object] | None = None
-
-
-class _BlendShapeGroup(Part):
-    name: str | None = None
-    presetName: str | None = None
-
-
-class _BlendShapeMaster(Part):
-    blendShapeGroups: Annotated[list[_BlendShapeGroup], Field(fail_fast=True)] | None = None
-
-
-class _Meta(Part):
-    name: str | None = None  # VRM 1.0
-    title: str | None = None  # VRM 0.x
-
-
-class _Vrm1(Part):
-    specVersion: str
-    meta: _Meta | None = None
-    humanoid: _Humanoid1
-    expressions: _Expressions | None = None
-
-
-class _Vrm0(Part):
-    meta: _Meta | None = None
-    humanoid: _Humanoid0
-    blendShapeMaster: _BlendShapeMaster | None = None
-
-
-class _Extensions(Part):
-    VRMC_vrm: _Vrm1 | None = None
-    VRM: _Vrm0 | None = None
-
-
-class _Document(Gltf):
-    extensions: _Extensions | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Extension:
-    """What both versions say, in the words of VRM 1.0."""
-
-    version: Literal["0.x", "1.0"]
-    title: str
-    bones: list[tuple[str, int]]
-    """(bone, node), as the file has them."""
-    expressions: list[str]
-
-
-def _read_extension(document: _Document) -> _Extension:
-    """The VRM extension of the document; 1.0 wins when a file has both."""
-    extensions = document.extensions or _Extensions()
-    if extensions.VRMC_vrm is not None:
-        return _read_vrm1(extensions.VRMC_vrm)
-    if extensions.VRM is not None:
-        return _read_vrm0(extensions.VRM)
-    raise UnsupportedFormat("the file is glTF without a VRM extension: export it as VRM 1.0 or 0.x", field=FIELD)
-
-
-def _read_vrm1(vrm: _Vrm1) -> _Extension:
-    if not vrm.specVersion.startswith("1.0"):
-        raise UnsupportedFormat("the file has an unknown VRM version: export it as VRM 1.0 or 0.x", field=FIELD)
-    bones = [(bone, entry.node) for bone, entry in vrm.humanoid.humanBones.items()]
-    if any(bone.endswith("ThumbIntermediate") for bone, _ in bones):  # the beta of VRM 1.0 had the thumbs of 0.x
-        bones = [(_rename_thumb(bone), node) for bone, node in bones]
-    named = vrm.expressions or _Expressions()
-    presets = [name for name in named.preset or {} if name in PRESETS]
-    return _Extension("1.0", (vrm.meta or _Meta()).name or "", bones, [*presets, *(named.custom or {})])
-
-
-def _read_vrm0(vrm: _Vrm0) -> _Extension:
-    bones = [(_rename_thumb(entry.bone), entry.node) for entry in vrm.humanoid.humanBones]
-    presets, custom = [], []
-    for group in (vrm.blendShapeMaster or _BlendShapeMaster()).blendShapeGroups or []:
-        preset = PRESETS_0X.get((group.presetName or "").lower())
-        if preset is not None:
-            presets.append(preset)
-        else:
-            custom.append(group.name or "")
-    return _Extension("0.x", (vrm.meta or _Meta()).title or "", bones, presets + custom)
-
-
-def _rename_thumb(bone: str) -> str:
-    for old, new in _THUMBS_0X.items():
-        if bone.endswith(old):
-            return bone.removesuffix(old) + new
-    return bone
-
-
 # --- the avatar -----------------------------------------------------------------------------------------------------
 
 
@@ -254,11 +101,12 @@ def read_avatar(source: BinaryIO | bytes) -> Avatar:
     :class:`UnsupportedFormat`, or :class:`PayloadTooLarge`; the detail says where the file is wrong and what to do.
     """
     glb = read_glb(source)
-    document = parse_gltf(glb.document, _Document)
+    document = parse_gltf(glb.document, Document)
     check_sizes(document, glb.binary_length)
-    extension = _read_extension(document)
-    bones = _find_bones(extension.bones, document.nodes)
-    world = _rest_of_bones(bones, document.nodes)
+    extension = read_extension(document)
+    parents = find_parents(document.nodes)
+    bones, left_out = _find_bones(extension.bones, parents)
+    world = _rest_of_bones(bones, document.nodes, parents)
     body = _to_body(world, extension.version)
     rest_pose = _judge_rest_pose(body, world)
     expressions = _clean_names(extension.expressions)
@@ -271,38 +119,98 @@ def read_avatar(source: BinaryIO | bytes) -> Avatar:
         expressions=expressions,
         has_look_at=bool(eyes or LOOKS & set(expressions)),
         rest_pose=rest_pose,
-        warnings=tuple(_warnings(extension, body, rest_pose)),
+        warnings=tuple(_warnings(extension, body, rest_pose, left_out)),
+        own_names={preset: name for preset, name in extension.own_names.items() if name in expressions},
     )
 
 
-def _find_bones(entries: Sequence[tuple[str, int]], nodes: Sequence[Node]) -> dict[str, int]:
-    """{bone: node} of the VRM bones, each on a node of its own, none of the required ones missing."""
+def _find_bones(
+    entries: Iterable[tuple[str, object]], parents: Sequence[int]
+) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """{bone: node} of the VRM bones, and {reason: optional bones left out}.
+
+    Each is on a node of its own and hangs under its parent bone. Raises :class:`BadRequest` where a required bone is
+    missing or wrong; an optional one is left out then, as if it were not assigned. ``parents`` of all nodes.
+    """
     bones: dict[str, int] = {}
-    for bone, node in entries:
-        if bone not in VRM_PARENT:
+    left_out: dict[str, list[str]] = {}
+    required_first = sorted(entries, key=lambda entry: entry[0] not in VRM_REQUIRED)
+    for bone, value in required_first:
+        if bone not in VRM_PARENT or _is_unassigned(value):
             continue
-        if bone in bones:
-            raise BadRequest(f"the humanoid names {bone} twice: assign each bone once and export it again", field=FIELD)
-        if node >= len(nodes):
-            raise BadRequest(f"{bone} is on a node that is not there: export it again", field=FIELD)
-        if node in bones.values():
-            raise BadRequest(f"{bone} shares its node with another bone: assign each its own", field=FIELD)
-        bones[bone] = node
+        node = _to_index(value)
+        if node == bones.get(bone, -1):
+            continue  # said twice
+        wrong = _wrong_node(bone, node, bones, len(parents))
+        if node is None or wrong:
+            _leave_out(bone, wrong, left_out)
+        else:
+            bones[bone] = node
     missing = [bone for bone in VRM_PARENT if bone in VRM_REQUIRED and bone not in bones]
     if missing:
         raise BadRequest(f"the humanoid lacks {', '.join(missing)}: assign them and export it again", field=FIELD)
-    return {bone: bones[bone] for bone in VRM_PARENT if bone in bones}
+    return _keep_in_place(bones, parents, left_out), left_out
 
 
-def _rest_of_bones(bones: Mapping[str, int], nodes: Sequence[Node]) -> dict[str, Matrix]:
-    """{bone: (4, 4) world transform at rest}; each must hang under its parent bone."""
-    parents = find_parents(nodes)
-    for bone, node in bones.items():
-        up = VRM_PARENT[bone]
-        while up is not None and up not in bones:
-            up = VRM_PARENT[up]
-        if up is not None and bones[up] not in ancestors(node, parents):
-            raise BadRequest(f"{bone} does not hang under {up}: mend the skeleton and export it again", field=FIELD)
+def _is_unassigned(node: object) -> bool:
+    """Exporters write nothing, null or -1 for a bone that has no node."""
+    return node is None or isinstance(node, (int, float)) and node < 0
+
+
+def _to_index(node: object) -> int | None:
+    """The node as a whole number, which some exporters write as 3.0, or None."""
+    if isinstance(node, float) and node.is_integer():
+        return int(node)
+    return node if isinstance(node, int) and not isinstance(node, bool) else None
+
+
+def _wrong_node(bone: str, node: int | None, bones: Mapping[str, int], num_nodes: int) -> str:
+    """What is wrong with an entry after those of ``bones``, with the remedy; empty when nothing is."""
+    if node is None or node >= num_nodes:
+        return "is on a node that is not there: assign it one"
+    if bone in bones:
+        return "is named twice: assign it once"
+    if node in bones.values():
+        return "shares its node with another bone: assign each its own"
+    return ""
+
+
+def _keep_in_place(bones: Mapping[str, int], parents: Sequence[int], left_out: dict[str, list[str]]) -> dict[str, int]:
+    """The bones that hang under their parents, parents first.
+
+    The required bones are the measure: an optional one between two of them must lie between their nodes.
+    """
+    above = {bone: {*ancestors(node, parents)} for bone, node in bones.items()}
+    kept = {bone: node for bone, node in bones.items() if bone in VRM_REQUIRED}
+    for bone in (bone for bone in VRM_PARENT if bone in bones):
+        up = next((up for up in _bones_above(bone) if up in kept), None)
+        below = [other for other in VRM_REQUIRED if bone in _bones_above(other)]
+        if up is not None and kept[up] not in above[bone]:
+            _leave_out(bone, f"does not hang under {up}: mend the skeleton", left_out)
+        elif bone not in VRM_REQUIRED and any(bones[bone] not in above[other] for other in below):
+            _leave_out(bone, "is not between its neighbours: mend the skeleton", left_out)
+        else:
+            kept[bone] = bones[bone]
+    return {bone: kept[bone] for bone in VRM_PARENT if bone in kept}
+
+
+def _bones_above(bone: str) -> list[str]:
+    """The bones from the parent of ``bone`` to the hips."""
+    chain = []
+    while (up := VRM_PARENT[bone]) is not None:
+        chain.append(bone := up)
+    return chain
+
+
+def _leave_out(bone: str, reason: str, left_out: dict[str, list[str]]) -> None:
+    """Note an optional bone; refuse the file for a required one."""
+    if bone in VRM_REQUIRED:
+        raise BadRequest(f"{bone} {reason} and export it again", field=FIELD)
+    left_out.setdefault(reason, []).append(bone)
+
+
+def _rest_of_bones(bones: Mapping[str, int], nodes: Sequence[Node], parents: Sequence[int]) -> dict[str, Matrix]:
+    """{bone: (4, 4) world transform at rest}."""
     world = rest_transforms(nodes, parents, bones.values())
     return {bone: world[node] for bone, node in bones.items()}
 
@@ -351,7 +259,9 @@ def _rotation_degrees(matrix: Matrix) -> float:
     return math.degrees(math.acos(min(1.0, max(-1.0, (float(np.trace(axes)) - 1) / 2))))
 
 
-def _warnings(extension: _Extension, body: Body, rest_pose: RestPose) -> Iterable[str]:
+def _warnings(
+    extension: Extension, body: Body, rest_pose: RestPose, left_out: Mapping[str, Sequence[str]]
+) -> Iterable[str]:
     if not rest_pose.t_pose:
         yield (
             f"the arms rest {rest_pose.arms_off_deg:.0f} degrees away from a T-pose and will be off by as much: export "
@@ -366,6 +276,8 @@ def _warnings(extension: _Extension, body: Body, rest_pose: RestPose) -> Iterabl
         yield "an upperChest needs a chest: some viewers will ignore it"
     if any(bone not in VRM_PARENT for bone, _ in extension.bones):
         yield "the humanoid names bones that VRM does not know; they are ignored"
+    for reason, bones in left_out.items():
+        yield f"left out: {', '.join(dict.fromkeys(bones))}: each {reason}"
 
 
 def _clean_names(names: Iterable[str]) -> tuple[str, ...]:

@@ -6,13 +6,13 @@ the convention of whoever plays it. Each step is a module beside this one; here 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from motion_service.clips import VrmClip
 from motion_service.humanoid import VRM_PARENT
 from motion_service.vrm.avatar import Avatar
-from motion_service.vrm.body import CANONICAL_BODY, MANNEQUIN_BODY, Body, clip_to_body
+from motion_service.vrm.body import CANONICAL_BODY, MANNEQUIN_BODY, Body, clip_to_body, fold_bones
 from motion_service.vrm.convention import boost_safe, to_vrm0
 from motion_service.vrm.footlock import lock_feet
 from motion_service.vrm.life import add_life
@@ -31,6 +31,8 @@ class Fitting:
     """None: any VRM avatar."""
     fold: bool = True
     """Without an avatar: leave out bones that many avatars lack."""
+    keep_bones: bool = False
+    """Without an avatar: whatever else the clip moves (fingers, eyes, jaw) stays. For clips that are not a model's."""
     foot_lock: bool = True
     root: Literal["free", "bounded", "in_place"] = "free"
     settle: bool = False
@@ -76,7 +78,7 @@ class FittedClip:
 def fit_clip(clip: VrmClip, fitting: Fitting) -> FittedClip:
     """Fit a source's clip (VRM 1.0 axes, any body) to an avatar and a stage."""
     body = fitting.body
-    clip = resample_clip(clip_to_body(clip, body), fitting.fps)  # first: what follows is exact at the rate asked for
+    clip = resample_clip(_to_body(clip, fitting), fitting.fps)  # first: what follows is exact at the rate asked for
     if fitting.expressions:
         clip = _with_life(clip, fitting)
     clip = stage_clip(clip, fitting.root, fitting.settle)
@@ -93,6 +95,15 @@ def fit_clip(clip: VrmClip, fitting: Fitting) -> FittedClip:
     if fitting.compat == "boost-safe":
         wire = boost_safe(wire)
     return FittedClip(clip, wire, body, facts)
+
+
+def _to_body(clip: VrmClip, fitting: Fitting) -> VrmClip:
+    """The clip in the size of the body to fit, with its bones, or with its own where they are to be kept."""
+    fitted = clip_to_body(clip, fitting.body)
+    if fitting.avatar is not None or not fitting.keep_bones:
+        return fitted
+    left_out = {"upperChest"} if fitting.fold else set()
+    return replace(fitted, rotations=fold_bones(clip, VRM_PARENT.keys() - left_out).rotations)
 
 
 def _with_life(clip: VrmClip, fitting: Fitting) -> VrmClip:

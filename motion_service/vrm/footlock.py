@@ -26,11 +26,12 @@ from motion_service.vrm.lowpass import smooth
 from motion_service.vrm.two_bone import turn_leg
 
 MAX_MOVE: Final = 0.06
-"""An ankle is moved at most this far, m."""
+"""An ankle is moved at most this far, m: on the canonical body and taller ones, in proportion less on smaller ones."""
 MAX_SINK: Final = 0.01
-"""A foot that hovers while in contact is pushed down at most this far, m."""
+"""A foot that hovers while in contact is pushed down at most this far, m on the canonical body."""
 FLOOR_GIVE: Final = 0.01
-"""A foot that sinks while it is not in contact is lifted, too: by half of this when it is this deep, m."""
+"""A foot that sinks while it is not in contact is lifted, too: by half of this when it is this deep, m on the canonical
+body."""
 GATE_SPEED: Final = 0.24
 """A foot joint faster than this, smoothed, is not in contact, whatever its label says; m/s on the canonical body."""
 GATE_HEIGHT: Final = 0.04
@@ -45,7 +46,7 @@ _SHORTEST_S: Final = 0.15
 """Shorter contact is none: three frames at 20 fps."""
 _EASE_S: Final = 0.20
 """How long a correction of up to 2 cm fades before and after contact: four frames at 20 fps."""
-_EASE_M: Final = 0.02
+_EASE_M: Final = 0.02  # on the canonical body
 _LONGEST_EASE: Final = 2.0
 """A larger one takes longer in proportion, up to so many times."""
 _TINY_M: Final = 1e-6
@@ -89,6 +90,12 @@ class _Legs:
     hips_quat: Tensor  # (T, S, 4) world orientation of the thigh's parent
     quats: Tensor  # (T, S, 3, 4) world orientations of thigh, shank and foot
     floor: Tensor  # (S, P) height of the parts when the sole lies on the floor, m
+    scale: float  # of the figure over the canonical body
+
+    @property
+    def max_move(self) -> float:
+        """How far an ankle is moved at most, m."""
+        return MAX_MOVE * min(self.scale, 1.0)
 
 
 def lock_feet(clip: VrmClip, body: Body) -> FootLock:
@@ -142,19 +149,19 @@ def _pose_legs(clip: VrmClip, body: Body) -> _Legs | None:
         hips_quat=world[:, :1].expand(-1, len(sides), -1),
         quats=world[:, rows],
         floor=height[parts].to(positions),
+        scale=clip.rest_hips_height / CANONICAL_HIPS_HEIGHT,
     )
 
 
 def _gate_contacts(clip: VrmClip, legs: _Legs) -> Tensor:
     """Which parts of which feet are down: labelled so, low and slow. (T, S, P) bool"""
-    scale = clip.rest_hips_height / CANONICAL_HIPS_HEIGHT
     label = clip.contacts.unflatten(1, (2, 2))[:, [_SIDES.index(side) for side in legs.sides]] > 0.5
-    low = legs.parts[..., 1] - legs.floor < scale * GATE_HEIGHT
+    low = legs.parts[..., 1] - legs.floor < legs.scale * GATE_HEIGHT
     speed = torch.zeros_like(legs.parts[..., 0])
     if clip.num_frames > 1:
         steady = smooth(legs.parts, _STEADY_S * clip.fps)
         speed = torch.linalg.vector_norm(torch.gradient(steady, dim=0)[0], dim=-1) * clip.fps
-    down: Tensor = label & low & (speed < scale * GATE_SPEED)
+    down: Tensor = label & low & (speed < legs.scale * GATE_SPEED)
     return down
 
 
@@ -189,20 +196,20 @@ def _correction(
         held[:, [0, 2]] -= held[:, [0, 2]].quantile(0.5, dim=0)
         offset[start:stop, side] = held
     for side, start, stop in spans:
-        _fade(offset[:, side], standing[:, side], start, stop, fps)
+        _fade(offset[:, side], standing[:, side], start, stop, fps, legs.scale)
     sunk = _buoyancy(legs)
     offset[..., 1] = torch.where(sunk > 0, torch.maximum(offset[..., 1], sunk), offset[..., 1])
-    offset = _capped(offset)
+    offset = _capped(offset, legs.max_move)
     # Well inside of a span the foot is held exactly; only where it is caught and let go are the corners rounded.
     inside = (2 * smooth(standing.to(offset), _ROUNDING_FRAMES) - 1).clamp(0, 1)[..., None]
-    return _capped(torch.lerp(smooth(offset, _ROUNDING_FRAMES), offset, inside))
+    return _capped(torch.lerp(smooth(offset, _ROUNDING_FRAMES), offset, inside), legs.max_move)
 
 
-def _capped(offset: Tensor) -> Tensor:
-    """No longer than :data:`MAX_MOVE`; what lifts a foot out of the floor goes first. (..., 3)"""
-    up = offset[..., 1].clamp(-MAX_MOVE, MAX_MOVE)
+def _capped(offset: Tensor, most: float) -> Tensor:
+    """No longer than ``most``; what lifts a foot out of the floor goes first. (..., 3)"""
+    up = offset[..., 1].clamp(-most, most)
     level = torch.linalg.vector_norm(offset[..., [0, 2]], dim=-1)
-    share = (torch.sqrt((MAX_MOVE**2 - up**2).clamp_min(0)) / level.clamp_min(1e-9)).clamp(max=1)
+    share = (torch.sqrt((most**2 - up**2).clamp_min(0)) / level.clamp_min(1e-9)).clamp(max=1)
     return torch.stack([offset[..., 0] * share, up, offset[..., 2] * share], dim=-1)
 
 
@@ -221,7 +228,7 @@ def _lift(legs: _Legs, down: Tensor) -> Tensor:
     """How far up the foot must go so that the lowest part that is down lies on the floor. (T, S) m"""
     missing = legs.floor - legs.parts[..., 1]  # (T, S, P)
     lower = down | ~down.any(-1, keepdim=True)  # neither: the lower one
-    return missing.masked_fill(~lower, -torch.inf).amax(-1).clamp(-MAX_SINK, MAX_MOVE)
+    return missing.masked_fill(~lower, -torch.inf).amax(-1).clamp(-legs.scale * MAX_SINK, legs.max_move)
 
 
 def _buoyancy(legs: _Legs) -> Tensor:
@@ -230,11 +237,11 @@ def _buoyancy(legs: _Legs) -> Tensor:
     Nearly the whole depth of one that is deep, next to nothing at a millimetre: there is no corner at the surface.
     """
     depth = (legs.floor - legs.parts[..., 1]).amax(-1).clamp_min(0)
-    lift = smooth(depth**2 / (depth + FLOOR_GIVE), 1.0)
+    lift = smooth(depth**2 / (depth + legs.scale * FLOOR_GIVE), 1.0)
     return lift.masked_fill(lift < _TINY_M, 0.0)
 
 
-def _fade(offset: Tensor, held: Tensor, start: int, stop: int, fps: float) -> None:
+def _fade(offset: Tensor, held: Tensor, start: int, stop: int, fps: float, scale: float) -> None:
     """Let the correction (T, 3) of the span die away on both sides, in place, as far as no other span begins.
 
     After the span it is gone by the last frame, so a clip that ends in a given pose still does.
@@ -244,7 +251,7 @@ def _fade(offset: Tensor, held: Tensor, start: int, stop: int, fps: float) -> No
         outside = torch.arange(edge + direction, frames if direction > 0 else -1, direction)
         others = held[outside].nonzero()
         free = int(others[0]) if len(others) else max(len(outside) - 1, 0) if direction > 0 else frames
-        effort = float(torch.linalg.vector_norm(offset[edge])) / _EASE_M
+        effort = float(torch.linalg.vector_norm(offset[edge])) / (_EASE_M * scale)
         ease = min(free, max(1, round(_EASE_S * fps * min(max(effort, 1.0), _LONGEST_EASE))))
         outside = outside[:ease]
         amount = torch.arange(1, len(outside) + 1) / (ease + 1)

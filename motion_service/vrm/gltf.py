@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from motion_service.errors import BadRequest
 from motion_service.vrm.glb import FIELD
@@ -35,9 +35,16 @@ QUATERNION_TOLERANCE: Final = 0.05
 _WIDTHS: Final = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 _SIZES: Final = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
 
+
+def _to_whole(value: object) -> object:
+    """Some exporters write 3 as 3.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Matrix = NDArray[np.float64]  # (4, 4), acts on columns
-Index = Annotated[int, Field(ge=0, lt=2**31)]
-Size = Annotated[int, Field(ge=0, le=MAX_BUFFER)]
+Whole = Annotated[int, BeforeValidator(_to_whole)]
+Index = Annotated[Whole, Field(ge=0, lt=2**31)]
+Size = Annotated[Whole, Field(ge=0, le=MAX_BUFFER)]
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]  # beyond, products overflow
 Three = Annotated[list[Number], Field(min_length=3, max_length=3)]
 Four = Annotated[list[Number], Field(min_length=4, max_length=4)]
@@ -72,9 +79,9 @@ class BufferView(Part):
 
 
 class Accessor(Part):
-    bufferView: Annotated[int, Field(ge=-1, lt=2**31)] | None = None  # old exporters write -1 for none
+    bufferView: Annotated[Whole, Field(ge=-1, lt=2**31)] | None = None  # old exporters write -1 for none
     componentType: Literal[5120, 5121, 5122, 5123, 5125, 5126]
-    count: Annotated[int, Field(ge=0, le=MAX_COUNT)]
+    count: Annotated[Whole, Field(ge=0, le=MAX_COUNT)]
     type: Literal["SCALAR", "VEC2", "VEC3", "VEC4", "MAT2", "MAT3", "MAT4"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from contextlib import suppress
@@ -20,7 +21,7 @@ from motion_service.errors import BadRequest, NotFound, StorageFailed
 from motion_service.vrm.avatar import ID_DIGITS, Avatar
 
 MAX_AVATARS: Final = 1000
-"""Avatars kept. With one more, the one that was uploaded longest ago goes."""
+"""Avatars kept besides those that are pinned. With one more, the one that was used longest ago goes."""
 
 _ID: Final = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
 _PARTIAL: Final = ".partial-"
@@ -36,29 +37,39 @@ class AvatarShelf:
         self._lock = threading.Lock()
         self._memory: OrderedDict[str, Avatar] = OrderedDict()
         """Least recently used first."""
+        self._pinned: set[str] = set()
 
-    def put(self, avatar: Avatar) -> bool:
-        """Keep an avatar; True when it was not known. Raises :class:`StorageFailed` when the disk refuses."""
+    def put(self, avatar: Avatar, pinned: bool = False) -> bool:
+        """Keep an avatar; True when it was not known. Raises :class:`StorageFailed` when the disk refuses.
+
+        One that was put ``pinned`` stays as long as this process runs, and does not count.
+        """
+        path = self._path(avatar.id)
+        partial = None if path is None else _write_beside(path, _JSON.dump_json(avatar))  # may take its time: no lock
         with self._lock:
-            path = self._path(avatar.id)
             known = avatar.id in self._memory or path is not None and path.is_file()
-            if path is not None:
-                _write_whole(path, _JSON.dump_json(avatar))
+            if pinned:
+                self._pinned.add(avatar.id)
+            if path is not None and partial is not None:
+                _move(partial, path)
                 self._sweep(path.parent)
             self._remember(avatar)
             return not known
 
     def get(self, avatar_id: str) -> Avatar:
         """A kept avatar. Raises :class:`NotFound`; its cause, if any, says what is wrong with the file on disk."""
+        path = self._path(avatar_id) if _ID.fullmatch(avatar_id) else None
         with self._lock:
             avatar = self._memory.get(avatar_id)
-            if avatar is None:
-                path = self._path(avatar_id) if _ID.fullmatch(avatar_id) else None
-                if path is None or not path.is_file():
-                    raise NotFound("there is no such avatar: upload it with POST /v1/avatars", field="avatar")
-                avatar = _read(path)
+        if avatar is None:
+            if path is None or not path.is_file():
+                raise NotFound("there is no such avatar: upload it with POST /v1/avatars", field="avatar")
+            avatar = _read(path)
+        if path is not None:
+            _touch(path)
+        with self._lock:
             self._remember(avatar)
-            return avatar
+        return avatar
 
     def _path(self, avatar_id: str) -> Path | None:
         return None if self._directory is None else self._directory / f"{avatar_id}.json"
@@ -66,13 +77,14 @@ class AvatarShelf:
     def _remember(self, avatar: Avatar) -> None:
         self._memory[avatar.id] = avatar
         self._memory.move_to_end(avatar.id)
-        if len(self._memory) > self._max_avatars:
-            self._memory.popitem(last=False)
+        if len(self._memory) > self._max_avatars + len(self._pinned):
+            del self._memory[next(avatar_id for avatar_id in self._memory if avatar_id not in self._pinned)]
 
     def _sweep(self, directory: Path) -> None:
         """Remove the files that are too many. Another process may be doing the same."""
         with suppress(OSError):
-            files = [path for path in directory.glob("*.json") if _ID.fullmatch(path.stem)]
+            names = (path for path in directory.glob("*.json") if _ID.fullmatch(path.stem))
+            files = [path for path in names if path.stem not in self._pinned]
             too_many = max(0, len(files) - self._max_avatars)
             for path in sorted(files, key=lambda path: path.stat().st_mtime_ns)[:too_many]:
                 path.unlink(missing_ok=True)
@@ -89,8 +101,15 @@ def _read(path: Path) -> Avatar:
     return avatar
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """The whole file or none."""
+def _touch(path: Path) -> None:
+    """Mark a file as used now, finer than the clock of the file system. It may be gone, by another process."""
+    now = time.time_ns()
+    with suppress(OSError):
+        os.utime(path, ns=(now, now))
+
+
+def _write_beside(path: Path, data: bytes) -> Path:
+    """A file with ``data``, safe on the disk, that can take the place of ``path``."""
     partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,8 +117,21 @@ def _write_whole(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+    except OSError as error:
+        raise _refused(partial) from error
+    return partial
+
+
+def _move(partial: Path, path: Path) -> None:
+    """The whole file or none."""
+    try:
         os.replace(partial, path)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise StorageFailed("what is known of the avatar could not be written") from error
+        raise _refused(partial) from error
+    _touch(path)
+
+
+def _refused(partial: Path) -> StorageFailed:
+    with suppress(OSError):
+        partial.unlink()
+    return StorageFailed("what is known of the avatar could not be written")

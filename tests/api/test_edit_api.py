@@ -17,10 +17,12 @@ from motion_service.export.read import json_to_clip
 from motion_service.export.vrm_json import encode_response
 from motion_service.schemas import MotionOptions, MotionResponse
 from motion_service.source import EditPlan, SourceClip, SourceRequest
+from motion_service.vrm.avatar import read_avatar
 from motion_service.vrm.body import CANONICAL_BODY, MANNEQUIN_BODY
 from motion_service.vrm.convention import to_vrm0
-from tests.export.moving import make_moving
+from tests.export.moving import make_moving, make_whole_body
 from tests.fakes import Api, FakeSource, StartApi, make_wave
+from tests.vrm.avatar_files import MANNEQUINS
 
 PATH = "/v1/motion/edit"
 
@@ -111,6 +113,27 @@ async def test_kept_frames_come_back_digit_by_digit(api: Api) -> None:
     assert motion["tracks"]["rightUpperArm"][30] != CLIP["tracks"]["rightUpperArm"][30]
 
 
+@pytest.mark.parametrize("mode", ["in_between", "upper_body"])
+@pytest.mark.parametrize("options", [{}, {"fold": False}, {"foot_lock": True}, {"target": "vrm0"}], ids=str)
+async def test_fingers_eyes_and_jaw_come_back(api: Api, mode: str, options: dict[str, Any]) -> None:
+    clip = make_moving(make_whole_body(), 60)
+    extra = clip.rotations.keys() - set(MANNEQUIN_BODY.bones)
+    motion = await edit(api, mode=mode, clip=document(clip), **options)
+    sent = document(to_vrm0(clip))["tracks"] if "target" in options else document(clip)["tracks"]
+    assert motion["tracks"].keys() == clip.rotations.keys() - {"upperChest"}, "the fake model has none"
+    assert len(extra) == 33
+    for bone in extra:
+        assert_same_track(motion["tracks"][bone], sent[bone], range(60))
+
+
+async def test_a_job_with_fingers_keeps_them(api: Api) -> None:
+    made = await edit(api, clip=document(make_moving(make_whole_body(), 60)), repetitions=2)
+    motion = await edit(api, job_id=made["job_id"], mode="upper_body", repetitions=2)
+    for clip in motion["clips"]:
+        for bone in ("jaw", "leftEye", "rightThumbDistal", "leftLittleProximal"):
+            assert_same_track(clip["tracks"][bone], made["tracks"][bone], range(60))
+
+
 async def test_upper_body_leaves_legs_and_path(api: Api) -> None:
     motion = await edit(api, mode="upper_body", clip=CLIP, prompt="waves")
     assert motion["root_position"] == CLIP["root_position"]
@@ -127,7 +150,33 @@ async def test_a_job_can_be_edited_by_its_id(api: Api) -> None:
     assert motion["root_position"][:30] == made["root_position"][:30]
     assert motion["tracks"]["hips"][:30] == made["tracks"]["hips"][:30]
     again = await edit(api, job_id=motion["job_id"], mode="upper_body")
-    assert again["metadata"]["target"] == "vrm1"
+    assert again["metadata"]["target"] == "vrm0", "as the job that is edited"
+    assert again["root_position"] == motion["root_position"]
+    turned = await edit(api, job_id=motion["job_id"], mode="upper_body", target="vrm1")
+    assert turned["metadata"]["target"] == "vrm1"
+    assert turned["root_position"][9]["y"] == motion["root_position"][9]["y"]
+
+
+async def test_a_job_keeps_its_avatar(start_api: StartApi, editor: FakeEditor) -> None:
+    api = start_api({"mini": editor})
+    avatars = {version: read_avatar(path.read_bytes()) for version, path in MANNEQUINS.items()}
+    for avatar in avatars.values():
+        api.pipeline.avatars.put(avatar)
+    made = await api.generate(seed=3, avatar=avatars["0.x"].id)
+    motion = await edit(api, job_id=made["job_id"])
+    assert motion["metadata"]["warnings"] == []
+    assert [motion["metadata"][name] for name in ("avatar", "target")] == [avatars["0.x"].id, "vrm0"]
+    assert motion["root_position"][:25] == made["root_position"][:25]
+    other = await edit(api, job_id=made["job_id"], avatar=avatars["1.0"].id)
+    assert [other["metadata"][name] for name in ("avatar", "target")] == [avatars["1.0"].id, "vrm1"]
+    assert other["metadata"]["warnings"] == ["target: the avatar is for vrm1, so the tracks are too"]
+    free = await edit(api, job_id=made["job_id"], avatar="none", target="vrm1")
+    assert [free["metadata"][name] for name in ("avatar", "target")] == ["none", "vrm1"]
+    plain = await api.generate(seed=3)
+    with_default = start_api({"mini": editor}, defaults=MotionOptions(avatar=avatars["1.0"].id, target="vrm0"))
+    with_default.pipeline.avatars.put(avatars["1.0"])
+    again = await edit(with_default, job_id=plain["job_id"])
+    assert (again["metadata"]["avatar"], again["metadata"]["target"]) == (None, "vrm1")
 
 
 @pytest.mark.parametrize("place", ["metadata", "top"])
@@ -140,7 +189,10 @@ async def test_a_vrm0_clip_is_turned_to_our_axes(api: Api, editor: FakeEditor, p
         sent["metadata"]["target"] = "vrm0"
     motion = await edit(api, clip=sent)
     assert float((editor.edits[0][1].hips - clip.hips).abs().max()) < 1e-4
-    assert motion["root_position"][0]["x"] == pytest.approx(float(clip.hips[0, 0]), abs=1e-4)
+    assert motion["metadata"]["target"] == "vrm0", "and turned back for the answer"
+    assert motion["root_position"][:15] == sent["root_position"][:15]
+    turned = await edit(api, clip=sent, target="vrm1")
+    assert turned["root_position"][0]["x"] == pytest.approx(float(clip.hips[0, 0]), abs=1e-4)
 
 
 @pytest.mark.parametrize("fps", [12.0, 30.0, 60.0])
@@ -184,10 +236,28 @@ async def test_repetitions_formats_and_options_are_those_of_a_generation(api: Ap
 
 
 async def test_server_defaults_do_not_change_what_is_kept(start_api: StartApi, editor: FakeEditor) -> None:
-    defaults = MotionOptions(fps=30, foot_lock=True, provider="dip", duration_sec=2.0, artifacts=[])
-    motion = await edit(start_api({"mini": editor}, defaults=defaults), clip=CLIP)
-    assert (motion["fps"], motion["duration_sec"]) == (20, 3.0)
-    assert motion["root_position"][:15] == CLIP["root_position"][:15]
+    defaults = MotionOptions(
+        fps=30,
+        foot_lock=True,
+        provider="dip",
+        duration_sec=2.0,
+        artifacts=[],
+        root="bounded",
+        settle=True,
+        expressions=True,
+        target="vrm0",
+        compat="boost-safe",
+    )
+    api = start_api({"mini": editor}, defaults=defaults)
+    motion = await edit(api, clip=CLIP)
+    assert (motion["fps"], motion["duration_sec"], motion["metadata"]["target"]) == (20, 3.0, "vrm1")
+    assert [motion["root_position"][frame] for frame in KEPT] == [CLIP["root_position"][frame] for frame in KEPT]
+    for bone, track in CLIP["tracks"].items():
+        assert_same_track(motion["tracks"][bone], track, KEPT)
+    assert motion["tracks"].keys() == CLIP["tracks"].keys() and not {"expressions", "look_at"} & motion.keys()
+    said = await edit(api, clip=CLIP, root="bounded", settle=True, expressions=True)
+    assert max(abs(key["z"]) for key in said["root_position"]) < 0.31 < CLIP["root_position"][-1]["z"]
+    assert said["root_position"][-1]["z"] == pytest.approx(0, abs=1e-3) and "look_at" in said
 
 
 async def test_upper_chest_is_folded_for_a_model_without_it(api: Api) -> None:
@@ -195,6 +265,50 @@ async def test_upper_chest_is_folded_for_a_model_without_it(api: Api) -> None:
     motion = await edit(api, clip=document(clip), fold=False)
     assert "upperChest" not in motion["tracks"]
     assert json_to_clip(motion).num_frames == 60
+
+
+def place_job(api: Api, job_id: str, content: bytes) -> None:
+    api.pipeline.store.save(job_id, "vrm-json", lambda path: path.write_bytes(content))
+
+
+async def test_our_own_longest_answer_can_be_edited(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = await edit(api, clip=CLIP, repetitions=8, seed=1)
+    monkeypatch.setattr("motion_service.export.read.MAX_BYTES", 1000)
+    monkeypatch.setattr("motion_service.edit.MAX_STORED", len(json.dumps(made)) // 3)
+    motion = await edit(api, job_id=made["job_id"], mode="upper_body")
+    assert motion["root_position"] == made["root_position"], "the first of them"
+    assert_same_track(motion["tracks"]["leftFoot"], made["tracks"]["leftFoot"], range(60))
+
+
+@pytest.mark.parametrize(("fps", "frames"), [(120.0, 14_400), (29.98, 3598)])
+async def test_clips_of_120_s_at_any_rate_can_be_edited(api: Api, fps: float, frames: int) -> None:
+    clip = make_moving(CANONICAL_BODY, frames, fps)
+    head = {"fps": fps, "metadata": {"contacts": [[0, 0, 0, 0]] * frames}}
+    short = VrmClip({"hips": clip.rotations["hips"]}, clip.hips, clip.contacts, fps, clip.rest_hips_height)
+    place_job(api, "0" * 32, encode_response(short, head))
+    motion = await edit(api, job_id="0" * 32, prefix_end=0.999, suffix_start=1, artifacts=[])
+    assert (len(motion["root_position"]), motion["fps"]) == (frames, fps)
+
+
+async def test_what_cannot_be_edited_of_a_job_is_blamed_on_the_job(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = await api.generate(artifacts=[])
+    for content in (b"{", b"[]", b'{"tracks": {"tail": []}}', encode_response(make_wave(0.05, 1), {"fps": 20})):
+        place_job(api, "1" * 32, content)
+        answer = await api.http.post(PATH, json={"mode": "upper_body", "job_id": "1" * 32})
+        assert (answer.status_code, answer.json()["field"]) == (422, "job_id"), answer.text
+    monkeypatch.setattr("motion_service.edit.MAX_STORED", 1000)
+    answer = await api.http.post(PATH, json={"mode": "upper_body", "job_id": made["job_id"]})
+    problem = answer.json()
+    assert (answer.status_code, problem["field"]) == (422, "job_id")
+    assert "larger than" in problem["detail"] and "lower fps" in problem["detail"]
+
+
+async def test_quality_is_that_of_the_clip_as_made(api: Api) -> None:
+    free, bounded = [await edit(api, clip=CLIP, seed=1, root=root) for root in ("free", "bounded")]
+    assert free["root_position"] != bounded["root_position"]
+    assert free["metadata"]["quality"] == bounded["metadata"]["quality"]
+    schemas = (await api.http.get("/openapi.json")).json()["components"]["schemas"]
+    assert "as made" in schemas["MotionMetadata"]["properties"]["quality"]["description"]
 
 
 # --- which model ------------------------------------------------------------------------------------------------------

@@ -56,11 +56,27 @@ async def test_format_chooses_the_body(api: Api, kind: str, media_type: str) -> 
         ("text/html,application/xhtml+xml", "application/json"),
         ("application/json, text/plain, */*", "application/json"),
         ("text/plain", "application/json"),
+        ("application/msgpack;q=0, application/json", "application/json"),
+        ("application/json;q=0.1, application/msgpack", "application/msgpack"),
     ],
 )
 async def test_accept_chooses_when_the_request_does_not(api: Api, accept: str, media_type: str) -> None:
     assert (await post(api, {"accept": accept})).headers["content-type"] == media_type
     assert (await post(api, {"accept": accept}, format="vrm-json")).headers["content-type"] == "application/json"
+
+
+async def test_no_path_is_redirected(api: Api) -> None:
+    for path in ("/v1/avatars/", "/v1/motion/generate/", "/health/"):
+        answer = await api.http.post(path, content=b"x")
+        assert answer.status_code in (404, 405) and "location" not in answer.headers
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_answers_have_a_largest_size(api: Api) -> None:
+    body = {"prompt": "waves", "duration_sec": 120, "fps": 120, "repetitions": 2}
+    answer = await api.http.post("/v1/motion/generate", json=body)
+    assert (answer.status_code, answer.json()["field"]) == (422, "repetitions")
+    assert not api.files()
 
 
 async def test_all_formats_hold_the_same_motion(api: Api) -> None:

@@ -6,9 +6,11 @@ import math
 import re
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from motion_service.errors import BadRequest
 from motion_service.export.bvh import clip_to_bvh
@@ -54,6 +56,59 @@ def test_json_that_is_no_clip_is_refused(document: Any) -> None:
     assert caught.value.field == "clip" and len(caught.value.detail) < 200
 
 
+ROW = {"t": 0, "x": 0, "y": 1, "z": 0}
+FAR = [{**ROW, "t": i, "x": 1e18 * (-1) ** i} for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"tracks": {"spine": [{name: [number] for name, number in KEY.items()}]}}, "tracks.spine"),
+        ({"tracks": {"spine": [dict.fromkeys(KEY, [])]}}, "tracks.spine"),
+        ({"tracks": {"spine": [{**KEY, "t": True}]}}, "tracks.spine"),
+        ({"root_position": [{name: [number] for name, number in ROW.items()}]}, "root_position"),
+        ({"root_position": [{**ROW, "x": False}]}, "root_position"),
+        ({"root_position": [{**ROW, "x": 1e300}]}, "root_position"),
+        ({"root_position": [{**ROW, "x": 1e20}]}, "root_position"),
+        ({"root_position": [{**ROW, "z": -1001}]}, "root_position"),
+        ({"root_position": FAR}, "root_position"),
+        ({"expressions": {"happy": [{"t": [0], "weight": [0.3]}]}}, "expressions.happy"),
+        ({"expressions": {"happy": [{"t": [], "weight": []}]}}, "expressions.happy"),
+        ({"expressions": {"happy": [{"t": 0, "weight": True}]}}, "expressions.happy"),
+        ({"look_at": [{"t": [0], "yaw": [0], "pitch": [0]}]}, "look_at"),
+        ({"metadata": {"rest_hips_height": 1e-30}}, "metadata.rest_hips_height"),
+        ({"metadata": {"rest_hips_height": 0.0499}}, "metadata.rest_hips_height"),
+        ({"metadata": {"rest_hips_height": 20.1}}, "metadata.rest_hips_height"),
+        ({"metadata": {"rest_hips_height": math.inf}}, "metadata.rest_hips_height"),
+    ],
+)  # fmt: skip
+def test_refusals_name_the_track(fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        json_to_clip({"tracks": {"head": [KEY]}, **fields})
+    assert caught.value.field == "clip" and caught.value.detail.startswith(f"{named}: ")
+
+
+BAD_NAMES = ["", "\ud800", "a\ud800", "\n", "a\0", "\x7f", "\u2028", "\u202e", "a" * 81]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_names_of_expressions_that_cannot_be_shown_are_refused(name: str) -> None:
+    with pytest.raises(BadRequest, match="^expressions: .*1 to 80 printable") as caught:
+        json_to_clip({"tracks": {"head": [KEY]}, "expressions": {name: [{"t": 0, "weight": 0}]}})
+    assert caught.value.field == "clip" and caught.value.detail.isprintable() and len(caught.value.detail) < 200
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 80, "笑い　目", "Joy 2", "ё"])
+def test_names_in_any_language_are_read(name: str) -> None:
+    read = json_to_clip({"tracks": {"head": [KEY]}, "expressions": {name: [{"t": 0, "weight": 0.5}]}})
+    assert read.expressions[name].tolist() == [0.5]
+
+
+def test_contacts_beyond_float32_are_found_anew() -> None:
+    read = json_to_clip({"tracks": {"head": [KEY]}, "metadata": {"contacts": [[1e300] * 4]}})
+    assert read.contacts.tolist() == [[1, 1, 1, 1]]
+
+
 @pytest.mark.parametrize("contacts", [None, "x", [[1, 2]], [["a"] * 4], [[NAN] * 4], [1], [[0, 0, 0, 0]] * 3])
 def test_contacts_that_are_no_contacts_are_found_anew(contacts: Any) -> None:
     read = json_to_clip({"tracks": {"head": [KEY]}, "metadata": {"contacts": contacts}})
@@ -66,6 +121,11 @@ def broken(change: Callable[[dict[str, Any]], object]) -> bytes:
 
 def animation(document: dict[str, Any]) -> Any:
     return document["animations"][0]
+
+
+def speak(document: dict[str, Any], name: str) -> None:
+    """An expression of this name on the moving node of the hips."""
+    document["extensions"][EXTENSION]["expressions"] = {"custom": {name: dict(bones(document)["hips"])}}
 
 
 def bones(document: dict[str, Any]) -> Any:
@@ -88,6 +148,13 @@ HOSTILE_VRMA: dict[str, Callable[[], bytes]] = {
     "cycle": lambda: broken(lambda d: d["nodes"][-1].update(children=[0])),
     "nan rest": lambda: broken(lambda d: d["nodes"][0].update(translation=[0, "NaN", 0])),
     "flat hips": lambda: broken(lambda d: d["nodes"][0].update(translation=[0, 0, 0])),
+    "low hips": lambda: broken(lambda d: d["nodes"][0].update(translation=[0, 0.04, 0])),
+    "high hips": lambda: broken(lambda d: d["nodes"][0].update(translation=[0, 21, 0])),
+    "far away": lambda: encode_places(1001.0),
+    "beyond sense": lambda: encode_places(1e30),
+    "nameless expression": lambda: broken(lambda d: speak(d, "")),
+    "expression of control characters": lambda: broken(lambda d: speak(d, "a\n")),
+    "expression of half a character": lambda: broken(lambda d: speak(d, "\ud800")),
     "zero scale": lambda: broken(lambda d: d["nodes"][0].update(scale=[0, 0, 0])),
     "sampler nowhere": lambda: broken(lambda d: animation(d)["channels"][0].update(sampler=999)),
     "accessor nowhere": lambda: broken(lambda d: animation(d)["samplers"][0].update(output=999)),
@@ -110,6 +177,12 @@ def encode_times(times: bytes) -> bytes:
     """A file of three keys at these times."""
     document, binary = decode_glb(clip_to_vrma(make_moving(num_frames=3), MANNEQUIN_BODY))
     return encode_glb(document, times + binary[12:])
+
+
+def encode_places(x: float) -> bytes:
+    """A file whose hips are at x throughout."""
+    clip = make_moving(num_frames=3)
+    return clip_to_vrma(replace(clip, hips=clip.hips + torch.tensor([x, 0.0, 0.0])), MANNEQUIN_BODY)
 
 
 @pytest.mark.parametrize("name", HOSTILE_VRMA)
@@ -149,6 +222,9 @@ HOSTILE_BVH: dict[str, Callable[[], str]] = {
     "other words": lambda: bvh().replace("HIERARCHY", "SKELETON"),
     "deep": lambda: "HIERARCHY\n" + "JOINT head\n{\n" * 5000 + "MOTION\nFrames: 1\nFrame Time: 0.05\n1\n",
     "two roots": lambda: bvh().replace("MOTION", f"ROOT jaw\n{{\nOFFSET 0 0 0\n{ROOT_CHANNELS}\n}}\nMOTION"),
+    "low hips": lambda: re.sub(r"OFFSET (\S+) (\S+)", lambda m: f"OFFSET {m[1]} {float(m[2]) / 50:.6f}", bvh()),
+    "high hips": lambda: re.sub(r"OFFSET (\S+) (\S+)", lambda m: f"OFFSET {m[1]} {float(m[2]) * 50:.6f}", bvh()),
+    "far away": lambda: re.sub(r"(Frame Time: \S+\n)\S+", r"\g<1>100100", bvh()),
     "upside down": lambda: re.sub(r"(OFFSET \S+) -", r"\1 ", bvh()),
 }  # fmt: skip
 

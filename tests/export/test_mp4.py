@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -14,7 +15,7 @@ from PIL import Image
 
 from motion_service.clips import PromptPlan, VrmClip
 from motion_service.export import font, mp4
-from motion_service.export.mp4 import write_mp4
+from motion_service.export.mp4 import GRID_COLUMNS, GRID_TILE, write_grid, write_mp4
 from motion_service.export.render import clip_to_image, clip_to_strip
 from motion_service.geometry.rotation import quat_multiply, yaw_to_quat
 from motion_service.placeholder import plan_to_placeholder
@@ -139,3 +140,31 @@ def test_captions_without_a_japanese_font_are_ascii(monkeypatch: pytest.MonkeyPa
     assert font.caption_font("wave 手を振る", 16)[0] == "wave ????"
     assert font.caption_font("wave \ud800", 16)[0] == "wave ?"
     assert font.caption_font("wave", 16)[0] == "wave"
+
+
+def write_colour(path: Path, colour: tuple[int, int, int], frames: int) -> Path:
+    """A video of one colour that gets black at its last frame."""
+    pictures = [np.full((48, 48, 3), colour if i < frames - 1 else 0, np.uint8) for i in range(frames)]
+    mp4._encode(pictures, path, Fraction(20), 48, 48)
+    return path
+
+
+def test_a_grid_shows_every_video_in_its_place_and_freezes_short_ones(tmp_path: Path) -> None:
+    colours = [(200, 40, 40), (40, 200, 40), (40, 40, 200), (180, 180, 40)]
+    made = [write_colour(tmp_path / f"{i}.mp4", colour, 3 + 2 * i) for i, colour in enumerate(colours)]
+    write_grid([made[:2], made[2:]], tmp_path / "grid.mp4")
+    stream, frames = read_video(tmp_path / "grid.mp4")
+    assert len(frames) == 9 and float(stream.average_rate or 0) == 20
+    assert all(frame.shape == (2 * GRID_TILE, 2 * GRID_TILE, 3) for frame in frames)
+    centres = [slice(GRID_TILE // 4, 3 * GRID_TILE // 4), slice(5 * GRID_TILE // 4, 7 * GRID_TILE // 4)]
+    for number, frame in enumerate(frames):
+        for i, colour in enumerate(colours):
+            shown = frame[centres[i // 2], centres[i % 2]].mean(axis=(0, 1))
+            expected = colour if number < 2 + 2 * i else (0, 0, 0)
+            assert np.abs(shown - expected).max() < 25, (number, i)
+
+
+def test_a_grid_has_no_more_columns_than_fit(tmp_path: Path) -> None:
+    video = write_colour(tmp_path / "a.mp4", (9, 9, 9), 2)
+    write_grid([[video] * (GRID_COLUMNS + 1)], tmp_path / "grid.mp4")
+    assert read_video(tmp_path / "grid.mp4")[1][0].shape == (GRID_TILE, GRID_COLUMNS * GRID_TILE, 3)

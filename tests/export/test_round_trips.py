@@ -13,13 +13,15 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from motion_service.clips import VrmClip
 from motion_service.export.bvh import clip_to_bvh
+from motion_service.export.keys import MAX_BYTES, MAX_FRAMES
 from motion_service.export.read import json_to_clip
 from motion_service.export.read_bvh import bvh_to_clip
 from motion_service.export.read_vrma import vrma_to_clip
 from motion_service.export.vrm_json import encode_response
 from motion_service.export.vrma import clip_to_vrma
 from motion_service.geometry.rotation import quat_angle
-from motion_service.vrm.body import CANONICAL_BODY, MANNEQUIN_BODY
+from motion_service.vrm.avatar import HIPS_RANGE
+from motion_service.vrm.body import CANONICAL_BODY, MANNEQUIN_BODY, Body, clip_to_body
 from motion_service.vrm.convention import boost_safe, to_vrm0
 from tests.export.moving import decode_glb, edit_vrma, encode_glb, make_moving, make_whole_body
 
@@ -116,6 +118,41 @@ def test_contacts_are_found_anew_where_a_file_has_none() -> None:
         assert torch.equal(read.contacts, torch.ones(60, 4))
     lifted = replace(still, hips=still.hips + torch.tensor([0.0, 0.2, 0.0]))
     assert not vrma_to_clip(clip_to_vrma(lifted, CANONICAL_BODY)).contacts.any()
+
+
+@pytest.mark.parametrize(("frames", "fps"), [(14_400, 120.0), (7193, 59.94), (2400, 20.0), (3597, 29.97)])
+def test_the_longest_answers_can_be_read(frames: int, fps: float) -> None:
+    """Times in files are rounded: 119.99167 s times 120 is more than 14,399."""
+    clip = make_moving(CANONICAL_BODY, frames, fps)
+    few = replace(clip, rotations={bone: clip.rotations[bone] for bone in ("hips", "spine")})
+    own, bare = head_of(few), {"metadata": {"contacts": few.contacts.tolist()}}
+    reads = [json_to_clip(encode_response(few, head)) for head in (own, bare)]
+    reads.append(vrma_to_clip(clip_to_vrma(clip, CANONICAL_BODY)))
+    body = Body({bone: CANONICAL_BODY.rest[bone] for bone in ("hips", "spine", "leftUpperLeg")})
+    reads.append(bvh_to_clip(clip_to_bvh(few, body)))
+    for read in reads:
+        assert (read.num_frames, read.fps) == (frames, fps)
+        assert all(quat_angle(read.rotations[bone], track).max() < 1e-3 for bone, track in few.rotations.items())
+    assert all(torch.equal(read.contacts, few.contacts) for read in reads[:2])
+
+
+def test_the_longest_answer_of_all_bones_is_not_too_large() -> None:
+    clip = lively(make_moving(BODIES["whole"], 144, 120.0))
+    assert len(encode_response(clip, head_of(clip))) * (MAX_FRAMES / 144) < MAX_BYTES
+
+
+@pytest.mark.parametrize("height", HIPS_RANGE)
+def test_clips_of_the_smallest_and_the_tallest_avatar_can_be_read(height: float) -> None:
+    scale = height / CANONICAL_BODY.hips_height
+    rest = {bone: (x * scale, y * scale, z * scale) for bone, (x, y, z) in CANONICAL_BODY.rest.items()}
+    body = Body({**rest, "hips": (0.0, height, rest["hips"][2])})
+    clip = make_moving(num_frames=10)
+    walk = clip.hips + torch.linspace(0, 600, 10)[:, None] * torch.tensor([0.0, 0.0, 1.0])  # 120 s at 5 m/s
+    clip = clip_to_body(replace(clip, hips=walk), body)
+    files = json_to_clip(encode_response(clip, head_of(clip))), vrma_to_clip(clip_to_vrma(clip, body))
+    for read in (*files, bvh_to_clip(clip_to_bvh(clip, body))):
+        assert read.rest_hips_height == pytest.approx(height, abs=1e-5)
+        assert (read.hips - clip.hips).abs().max() < 1e-2
 
 
 # --- files of others ------------------------------------------------------------------------------------------------

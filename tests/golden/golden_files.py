@@ -34,6 +34,13 @@ def golden(name: str) -> dict[str, Any]:
     return dict(_read(path))
 
 
+def loop_steps(model_file: str) -> int | None:
+    """Diffusion steps of a model, from the first golden of a whole loop with it; None when there is none."""
+    names = sorted(path.name for where in golden_dirs() for path in where.glob("diffusion_loop_*.npz"))
+    loops = (golden(name) for name in names)
+    return next((int(loop["steps"]) for loop in loops if loop["model_file"] == model_file), None)
+
+
 @lru_cache(maxsize=4)
 def _read(path: Path) -> dict[str, Any]:
     with np.load(path, allow_pickle=False) as file:

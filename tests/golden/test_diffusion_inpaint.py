@@ -1,20 +1,36 @@
 """diffusion_inpaint.npz: parts of a motion are kept, the rest is generated."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
 from motion_service.diffusion.samplers import inpainted, sample_ddim, sample_ddpm
 from motion_service.diffusion.schedule import Schedule, named_schedule, official_spacing, respace
 from tests.golden.golden_checks import Replay
+from tests.golden.golden_files import loop_steps
 from tests.golden.golden_models import frames
 
 NAME = "diffusion_inpaint.npz"
-NUM_STEPS = 50
-"""Of the whole schedule; the file names only the steps kept of it."""
 
 
-def schedule_of(replay: Replay) -> Schedule:
-    return respace(named_schedule("cosine", NUM_STEPS), official_spacing(NUM_STEPS, replay.numbers["respace"]))
+def schedule_of(replay: Replay | SimpleNamespace) -> Schedule:
+    """The file names only the steps kept of the whole schedule."""
+    num_steps = loop_steps(replay.numbers["model_file"]) or 50
+    return respace(named_schedule("cosine", num_steps), official_spacing(num_steps, replay.numbers["respace"]))
+
+
+def test_the_whole_schedule_is_that_of_the_loop_of_the_same_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOTION_GOLDEN_DIR", str(tmp_path))
+    replay = SimpleNamespace(numbers={"model_file": "model_b.npz", "respace": "ddim10"})
+    assert schedule_of(replay).timesteps.tolist() == list(range(0, 50, 5))
+    for letter, steps in (("a", 30), ("b", 1000)):
+        np.savez(tmp_path / f"diffusion_loop_{letter}.npz", model_file=f"model_{letter}.npz", steps=steps)
+    assert schedule_of(replay).timesteps.tolist() == list(range(0, 1000, 100))
 
 
 @pytest.mark.parametrize("part", ["in_between", "upper_body"])

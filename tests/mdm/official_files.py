@@ -94,7 +94,7 @@ def write_checkpoint_files(
     file = directory / FILES[kind]
     torch.save(content, file)
     if trust:
-        record_trust(file, file_sha256(file))
+        record_trust(file, file_sha256(file), hash_repeated=True)
     return file
 
 

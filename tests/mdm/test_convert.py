@@ -18,10 +18,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from motion_service.errors import CheckpointMismatch, CheckpointMissing
-from motion_service.mdm import convert
+from motion_service.mdm import convert, trust
 from motion_service.mdm.conversion import find_conversion, read_part
 from motion_service.mdm.convert import convert_checkpoint, converted, pickle_to_safetensors
-from motion_service.mdm.trust import file_sha256, is_trusted, parse_sha256
+from motion_service.mdm.trust import TRUST_FILE, Trust, file_sha256, find_trust, parse_sha256, record_trust
+
+USER_DIRECTORY = trust.user_directory
+pytestmark = pytest.mark.usefixtures("own_trust")
 
 TENSORS = {"a.weight": torch.arange(6.0).view(2, 3), "b.bias": torch.ones(4, dtype=torch.float16)}
 EXTRAS = {"sequence_pos_encoder.pe": torch.zeros(9, 1, 2), "clip_model.w": torch.zeros(2)}
@@ -64,7 +67,7 @@ def assert_one_line(caught: pytest.ExceptionInfo[CheckpointMismatch], directory:
 # --- the child process ------------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_converted_in_a_child_and_recorded(save: Save) -> None:
+def test_a_file_is_converted_in_a_child_and_recorded(save: Save, own_trust: Path) -> None:
     file = save({**TENSORS, **EXTRAS})
     report = convert_checkpoint(file, trust=True)
     assert (report.source, report.sha256) == ("model000000012.pt", file_sha256(file))
@@ -74,8 +77,10 @@ def test_a_file_is_converted_in_a_child_and_recorded(save: Save) -> None:
     for name, tensor in load_file(report.target).items():
         assert tensor.dtype == TENSORS[name].dtype
         assert torch.equal(tensor, TENSORS[name])
-    assert file.with_name(file.name + ".sha256").read_text() == f"{report.sha256}  model000000012.pt\n"
-    assert sorted(p.suffix for p in file.parent.iterdir()) == [".pt", ".safetensors", ".sha256"]
+    recorded = {report.sha256: {"name": "model000000012.pt", "hash_repeated": False}}
+    assert json.loads((own_trust / TRUST_FILE).read_text()) == recorded
+    assert [path.name for path in own_trust.iterdir()] == [TRUST_FILE]
+    assert sorted(p.suffix for p in file.parent.iterdir()) == [".pt", ".safetensors"]
     assert convert_checkpoint(file).seconds == 0
     assert converted(file) == report.target
 
@@ -163,10 +168,49 @@ def test_an_unknown_file_is_not_read(monkeypatch: pytest.MonkeyPatch, save: Save
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_record_beside_the_file_is_enough(save: Save) -> None:
+@pytest.mark.parametrize("conversion_dir", [None, ".", ".."])
+def test_an_archive_cannot_vouch_for_itself(save: Save, conversion_dir: str | None) -> None:
+    """Neither beside the pickle nor above it, even where conversions are written there."""
     file = save(TENSORS)
-    file.with_name(file.name + ".sha256").write_text(f"\n{file_sha256(file).upper()} *anything.pt\n")
-    assert read_part(converted(file), prefer_average=True)[:2] == ("flat", file_sha256(file))
+    digest = file_sha256(file)
+    file.with_name(file.name + ".sha256").write_text(f"{digest}  {file.name}\n")
+    entry = json.dumps({digest: {"name": file.name, "hash_repeated": True}})
+    where = None if conversion_dir is None else file.parent / conversion_dir
+    for directory in (file.parent, where or file.parent):
+        (directory / TRUST_FILE).write_text(entry)
+    try:
+        for attempt in (converted, convert_checkpoint):
+            with pytest.raises(CheckpointMismatch, match="not recorded"):
+                attempt(file, cache_dir=where)
+        record_trust(file, digest, where)
+        assert read_part(converted(file, where), prefer_average=True)[:2] == ("flat", digest)
+    finally:
+        ((where or file.parent) / TRUST_FILE).unlink()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_records_of_several_files_live_together(save: Save, own_trust: Path) -> None:
+    digests = [convert_checkpoint(save({"a": torch.full((2,), x)}), trust=True).sha256 for x in (1.0, 2.0)]
+    assert list(json.loads((own_trust / TRUST_FILE).read_text())) == digests
+    file = save({"a": torch.full((2,), 1.0)})
+    assert find_trust(file, digests[0]) == find_trust(file, digests[1]) == Trust(hash_repeated=False)
+    assert (own_trust / TRUST_FILE).stat().st_mode & 0o022 == 0, "only its owner writes it"
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("damage", ["", "[1]", '{"', '{"DIGEST": true}', "\ud800"])
+def test_a_damaged_record_vouches_for_nothing(save: Save, own_trust: Path, tmp_path: Path, damage: str) -> None:
+    file = save(TENSORS)
+    digest = file_sha256(file)
+    (own_trust / TRUST_FILE).write_bytes(damage.replace("DIGEST", digest).encode(errors="surrogatepass"))
+    assert find_trust(file, digest) is None
+    if "DIGEST" in damage:
+        record_trust(file, digest)
+        assert find_trust(file, digest) == Trust(hash_repeated=False)
+        return
+    with pytest.raises(CheckpointMismatch, match="damaged: delete it") as caught:
+        convert_checkpoint(file, trust=True)
+    assert_one_line(caught, tmp_path)
 
 
 @pytest.mark.usefixtures("in_process")
@@ -177,8 +221,26 @@ def test_an_old_torch_wants_the_hash_repeated(save: Save, version: str) -> None:
         convert_checkpoint(file, trust=True, torch_version=version)
     digest = file_sha256(file)
     assert convert_checkpoint(file, trust=True, sha256=" sha256:" + digest.upper(), torch_version=version).parts
+    assert convert_checkpoint(file, trust=True, torch_version=version).parts  # which takes nothing back
     file.with_suffix(".safetensors").unlink()
     assert convert_checkpoint(file, torch_version=version).sha256 == digest  # recorded now
+    file.with_suffix(".safetensors").unlink()
+    assert converted(file, torch_version=version).is_file()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_an_old_torch_does_not_read_what_a_newer_one_recorded(save: Save, tmp_path: Path) -> None:
+    file = save(TENSORS)
+    target = convert_checkpoint(file, trust=True, torch_version="2.13.0").target
+    assert converted(file, torch_version="2.9.0") == target, "it holds tensors only"
+    target.unlink()
+    with pytest.raises(CheckpointMismatch, match=r"torch 2\.9\.0 has a known hole.* --sha256") as caught:
+        converted(file, torch_version="2.9.0")
+    assert_one_line(caught, tmp_path)
+    with pytest.raises(CheckpointMismatch, match="--sha256"):
+        convert_checkpoint(file, torch_version="2.9.0")
+    convert_checkpoint(file, sha256=file_sha256(file), torch_version="2.9.0")
+    assert find_trust(file, file_sha256(file)) == Trust(hash_repeated=True)
 
 
 @pytest.mark.parametrize("wrong", ["0" * 64, "12ab", ""])
@@ -186,7 +248,7 @@ def test_another_hash_is_refused(save: Save, wrong: str) -> None:
     file = save(TENSORS)
     with pytest.raises(CheckpointMismatch):
         convert_checkpoint(file, trust=True, sha256=wrong)
-    assert not is_trusted(file, file_sha256(file))
+    assert find_trust(file, file_sha256(file)) is None
 
 
 def test_hashes_are_read_as_people_type_them() -> None:
@@ -202,7 +264,6 @@ def test_a_swapped_file_is_noticed(save: Save) -> None:
     second = convert_checkpoint(swapped, trust=True)
     assert second.sha256 != first.sha256
     assert list(load_file(second.target)) == ["other"]
-    assert not is_trusted(swapped, first.sha256)  # the record is of the file that lies there
 
 
 @pytest.mark.usefixtures("in_process")
@@ -220,22 +281,14 @@ def test_a_damaged_conversion_is_made_again(save: Save) -> None:
 @pytest.fixture
 def read_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No file can be made in ``tmp_path`` itself (permissions do not stop the user root, who may run this)."""
-    mkstemp, write_text = tempfile.mkstemp, Path.write_text
-
-    def refuse(directory: Path) -> None:
-        if Path(directory) == tmp_path:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    mkstemp = tempfile.mkstemp
 
     def make(*args: Any, **options: Any) -> Any:
-        refuse(options["dir"])
+        if Path(options["dir"]) == tmp_path:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         return mkstemp(*args, **options)
 
-    def write(self: Path, *args: Any, **options: Any) -> int:
-        refuse(self.parent)
-        return write_text(self, *args, **options)
-
     monkeypatch.setattr(tempfile, "mkstemp", make)
-    monkeypatch.setattr(Path, "write_text", write)
 
 
 @pytest.mark.usefixtures("in_process", "read_only")
@@ -246,16 +299,29 @@ def test_a_read_only_directory_uses_the_cache(save: Save, tmp_path: Path) -> Non
     report = convert_checkpoint(file, trust=True, cache_dir=cache)
     assert report.target == cache / f"{report.sha256}.safetensors"
     assert converted(file, cache) == report.target
-    assert is_trusted(file, report.sha256, cache) and not is_trusted(file, report.sha256)
+    assert find_trust(file, report.sha256, cache) and not find_trust(file, report.sha256)
+    assert sorted(path.name for path in cache.iterdir()) == sorted([report.target.name, TRUST_FILE])
 
 
 @pytest.mark.usefixtures("in_process", "read_only")
-def test_a_hash_that_cannot_be_recorded_is_said(save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reason", ["Read-only file system", "no home directory", "Not a directory"])
+def test_a_hash_that_cannot_be_recorded_is_said(
+    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
     file = save(TENSORS)
     monkeypatch.setattr(convert, "_convert", lambda *_: file)
-    with pytest.raises(CheckpointMismatch, match="hash of .* cannot be recorded") as caught:
-        convert_checkpoint(file, trust=True)
+    monkeypatch.setattr(convert, "_report", lambda *_: None)
+    monkeypatch.setattr(trust, "user_directory", USER_DIRECTORY if "home" in reason else lambda: tmp_path)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(CheckpointMismatch, match=rf"hash .* recorded \({reason}\).*CONVERSION_DIR") as caught:
+        convert_checkpoint(file, trust=True, cache_dir=file / "x" if "Not" in reason else None)
     assert_one_line(caught, tmp_path)
+    if "Not" not in reason:
+        convert_checkpoint(file, trust=True, cache_dir=tmp_path / "cache")
+        assert find_trust(file, file_sha256(file), tmp_path / "cache")
 
 
 @pytest.mark.usefixtures("in_process")

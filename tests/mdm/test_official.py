@@ -27,6 +27,7 @@ KEY_LISTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "spec" / "st
 KINDS: list[Kind] = list(ARGS)
 
 
+pytestmark = pytest.mark.usefixtures("own_trust")
 run_child = convert._run_child
 
 

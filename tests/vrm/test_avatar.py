@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,13 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from motion_service.errors import MotionError, NotFound, StorageFailed
+from motion_service.config import Config
+from motion_service.errors import BadRequest, MotionError, NotFound, StorageFailed
 from motion_service.humanoid import VRM_PARENT, VRM_REQUIRED
-from motion_service.vrm.avatar import MAX_EXPRESSIONS, PRESETS, PRESETS_0X, Avatar, read_avatar
+from motion_service.main import load_defaults
+from motion_service.vrm.avatar import MAX_EXPRESSIONS, Avatar, read_avatar
 from motion_service.vrm.body import MANNEQUIN_BODY, Body
+from motion_service.vrm.extension import PRESETS, PRESETS_0X
 from motion_service.vrm.shelf import AvatarShelf
 from tests.vrm.avatar_files import FULL, MANNEQUIN, MANNEQUINS, any_rotations, make_avatar, make_document, pack, without
 
@@ -173,7 +179,8 @@ def test_expressions_of_vrm_0_get_their_new_names() -> None:
     groups += [{"name": "joy again", "presetName": "Joy"}]
     document["extensions"]["VRM"]["blendShapeMaster"] = {"blendShapeGroups": groups}
     avatar = read_avatar(pack(document))
-    assert avatar.expressions == (*PRESETS_0X.values(), "Surprised", "Wink")
+    assert avatar.expressions == (*PRESETS_0X.values(), "surprised", "Surprised", "Wink")
+    assert avatar.own_names == {"surprised": "Surprised"}
     assert set(PRESETS_0X.values()) < PRESETS and avatar.has_look_at
 
 
@@ -254,6 +261,142 @@ def test_vrm_1_wins_when_a_file_is_both() -> None:
     assert read_avatar(pack(document)).vrm_version == "1.0"
 
 
+# --- files of other makers -------------------------------------------------------------------------------------------
+
+
+def bones_of(document: dict[str, Any]) -> Any:
+    return next(iter(document["extensions"].values()))["humanoid"]["humanBones"]
+
+
+UNASSIGNED: list[dict[str, Any]] = [{}, {"node": None}, {"node": -1}, {"node": -1.0}]
+
+
+@VERSIONS
+@pytest.mark.parametrize("entry", UNASSIGNED, ids=str)
+def test_a_bone_without_a_node_is_not_assigned(version: str, entry: dict[str, Any]) -> None:
+    document = make_document(version=version)
+    if version == "0.x":
+        bones_of(document).append({"bone": "jaw", **entry})
+    else:
+        bones_of(document)["jaw"] = entry
+    avatar = read_avatar(pack(document))
+    assert_same_body(avatar.body, MANNEQUIN_BODY)
+    assert "jaw" in avatar.missing_optional and avatar.warnings == ()
+
+
+def test_a_bone_that_is_null_is_not_assigned() -> None:
+    document = make_document()
+    bones_of(document)["jaw"] = None
+    assert read_avatar(pack(document)).warnings == ()
+
+
+@VERSIONS
+@pytest.mark.parametrize("bone", ["hips", "head", "leftHand"])
+@pytest.mark.parametrize("entry", UNASSIGNED, ids=str)
+def test_a_required_bone_must_be_assigned(version: str, bone: str, entry: dict[str, Any]) -> None:
+    document = make_document(version=version)
+    if version == "0.x":
+        bones = bones_of(document)
+        bones[:] = [{"bone": bone, **entry} if old["bone"] == bone else old for old in bones]
+    else:
+        bones_of(document)[bone] = entry
+    with pytest.raises(BadRequest, match=f"lacks {bone}: assign"):
+        read_avatar(pack(document))
+
+
+@VERSIONS
+def test_a_whole_number_may_be_written_with_a_point(version: str) -> None:
+    document = make_document(version=version)
+    for node in document["nodes"]:
+        if "children" in node:
+            node["children"] = [float(child) for child in node["children"]]
+    bones = bones_of(document)
+    for entry in bones if version == "0.x" else bones.values():
+        entry["node"] = float(entry["node"])
+    avatar = read_avatar(pack(document))
+    assert_same_body(avatar.body, MANNEQUIN_BODY)
+    assert avatar.warnings == ()
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    ("bone", "node", "warning"),
+    [
+        ("jaw", list(FULL).index("head"), "jaw: each shares its node"),
+        ("leftEye", list(FULL).index("hips"), "leftEye: each shares its node"),
+        ("leftEye", len(FULL), "leftEye: each does not hang under head"),
+        ("leftShoulder", len(FULL), "leftShoulder: each does not hang under upperChest"),
+        ("jaw", 9999, "jaw: each is on a node that is not there"),
+        ("jaw", 1.5, "jaw: each is on a node that is not there"),
+        ("jaw", "head", "jaw: each is on a node that is not there"),
+        ("jaw", True, "jaw: each is on a node that is not there"),
+    ],
+)
+def test_an_optional_bone_that_is_wrong_is_left_out(version: str, bone: str, node: object, warning: str) -> None:
+    document = make_document(version=version, places=FULL)
+    bones = bones_of(document)
+    if version == "0.x":
+        bones.sort(key=lambda entry: entry["bone"] != bone)  # its place in the list says nothing
+        bones[0]["node"] = node
+    else:
+        bones[bone]["node"] = node
+    avatar = read_avatar(pack(document))
+    assert_same_body(avatar.body, Body({name: place for name, place in FULL.items() if name != bone}))
+    assert any(warning in told for told in avatar.warnings)
+
+
+@VERSIONS
+def test_an_optional_bone_beside_the_way_to_a_required_one_is_left_out(version: str) -> None:
+    """A chest that hangs under the spine as it should, but holds neither arms nor head."""
+    document = make_document(version=version, places=without("upperChest", "neck", "leftShoulder", "rightShoulder"))
+    bones, nodes = bones_of(document), document["nodes"]
+    next(node for node in nodes if node["name"] == "spine")["children"].append(len(nodes))
+    nodes.append({"name": "aside"})
+    entry = next(entry for entry in bones if entry["bone"] == "chest") if version == "0.x" else bones["chest"]
+    entry["node"] = len(nodes) - 1
+    avatar = read_avatar(pack(document))
+    assert "chest" in avatar.missing_optional and {"head", "leftHand"} <= set(avatar.bones)
+    assert any("left out: chest" in told for told in avatar.warnings)
+
+
+def test_of_a_bone_that_is_named_twice_the_first_counts() -> None:
+    document = make_document(version="0.x", places=FULL)
+    bones_of(document).append({"bone": "jaw", "node": len(FULL)})
+    avatar = read_avatar(pack(document))
+    assert_same_body(avatar.body, Body(FULL))
+    assert any("jaw: each is named twice" in told for told in avatar.warnings)
+    bones_of(document)[-1] = {"bone": "hips", "node": 0}  # twice the same is no doubt
+    assert read_avatar(pack(document)).warnings == ()
+
+
+@pytest.mark.parametrize("title", [5, 1.5, True, ["a"], {"a": 1}])
+def test_a_title_that_is_no_text_is_ignored(title: object) -> None:
+    for version, name in (("1.0", "name"), ("0.x", "title")):
+        document = make_document(version=version)
+        next(iter(document["extensions"].values()))["meta"] = {name: title}
+        assert read_avatar(pack(document)).name == ""
+
+
+@pytest.mark.parametrize(
+    ("groups", "expressions", "own_names"),
+    [
+        ([("SURPRISED", "unknown")], ("surprised", "SURPRISED"), {"surprised": "SURPRISED"}),
+        ([("Happy", None), ("Blink", "")], ("happy", "blink", "Happy", "Blink"), {"happy": "Happy", "blink": "Blink"}),
+        ([("Happy", "unknown"), ("Joy", "joy")], ("happy", "Happy"), {}),
+        ([("sad", "unknown")], ("sad",), {"sad": "sad"}),
+        ([("Aa", "unknown"), ("Wink", "unknown")], ("Aa", "Wink"), {}),
+    ],
+)
+def test_groups_that_bear_the_name_of_a_preset_are_taken_for_it(
+    groups: list[tuple[str, str | None]], expressions: tuple[str, ...], own_names: dict[str, str]
+) -> None:
+    document = make_document(version="0.x")
+    entries = [{"name": name, "presetName": preset} for name, preset in groups]
+    document["extensions"]["VRM"]["blendShapeMaster"] = {"blendShapeGroups": entries}
+    avatar = read_avatar(pack(document))
+    assert (avatar.expressions, avatar.own_names) == (expressions, own_names)
+
+
 # --- shelf ----------------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +440,62 @@ def test_the_oldest_go(directory: Path) -> None:
                 shelf.get(gone.id)
         assert [shelf.get(kept.id).name for kept in avatars[2:]] == ["2", "3", "4"]
     assert len(list(directory.iterdir())) == 3
+
+
+def test_a_pinned_avatar_stays(directory: Path) -> None:
+    """The server's default is put once, at start, and must outlive any number of uploads."""
+    default, *others = [avatar_named(str(i)) for i in range(6)]
+    for shelf in (AvatarShelf(directory, max_avatars=2), AvatarShelf(None, max_avatars=2)):
+        shelf.put(default, pinned=True)
+        for avatar in others:
+            shelf.put(avatar)
+        assert shelf.get(default.id) == default
+        assert [shelf.get(kept.id) for kept in others[-2:]] == others[-2:]
+        with pytest.raises(NotFound):
+            shelf.get(others[-3].id)
+    assert (directory / f"{default.id}.json").is_file() and len(list(directory.iterdir())) == 3
+
+
+def test_the_default_avatar_is_pinned(directory: Path) -> None:
+    shelf = AvatarShelf(directory, max_avatars=1)
+    defaults = load_defaults(Config(MOTION_DEFAULT_AVATAR=MANNEQUINS["1.0"]), shelf)
+    for title in "abc":
+        shelf.put(avatar_named(title))
+    assert defaults.avatar is not None and shelf.get(defaults.avatar).name == "Mannequin"
+
+
+def test_what_is_used_is_not_old(directory: Path) -> None:
+    used, unused, new = [avatar_named(title) for title in ("used", "unused", "new")]
+    shelf = AvatarShelf(directory, max_avatars=2)
+    shelf.put(used)
+    shelf.put(unused)
+    shelf.get(used.id)
+    AvatarShelf(directory, max_avatars=2).put(new)  # after a restart: only the files can tell
+    again = AvatarShelf(directory, max_avatars=2)
+    assert again.get(used.id) == used and again.get(new.id) == new
+    with pytest.raises(NotFound):
+        again.get(unused.id)
+
+
+def test_nobody_waits_for_the_disk(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf, known, slow = AvatarShelf(directory), avatar_named("known"), avatar_named("slow")
+    shelf.put(known)
+    syncing, synced = threading.Event(), threading.Event()
+
+    def fsync(file: int) -> None:
+        syncing.set()
+        assert synced.wait(20)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with ThreadPoolExecutor(2) as threads:
+        upload = threads.submit(shelf.put, slow)
+        try:
+            assert syncing.wait(10)
+            assert threads.submit(shelf.get, known.id).result(10) == known
+            assert not upload.done()
+        finally:
+            synced.set()
+        assert upload.result(20) is True
 
 
 @pytest.mark.parametrize(

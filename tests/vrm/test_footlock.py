@@ -188,6 +188,26 @@ def test_a_foot_that_sinks_while_it_travels_is_lifted_but_not_held() -> None:
     assert_close(after[..., [0, 2]], before[..., [0, 2]], atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("scale", [0.25, 0.5])
+def test_the_lock_of_a_smaller_body_is_the_smaller_lock(scale: float) -> None:
+    """Everything is in proportion: how far an ankle moves, how far it is pushed down, how soft the floor is."""
+    small = Body({bone: (scale * x, scale * y, scale * z) for bone, (x, y, z) in CANONICAL_BODY.rest.items()})
+    for height in (-0.02, 0.0, 0.03):
+        clip = drift(standing(), amount=0.5)
+        clip = replace(clip, hips=clip.hips + torch.tensor([0.0, height, 0.0]))
+        whole, lock = lock_feet(clip, CANONICAL_BODY), lock_feet(clip_to_body(clip, small), small)
+        assert lock.moved_cm == pytest.approx(scale * whole.moved_cm, rel=0.02)
+        assert lock.moved_cm <= 100 * scale * MAX_MOVE + 0.01
+        expected = scale * place(whole.clip, CANONICAL_BODY, *CONTACT_BONES)
+        assert_close(place(lock.clip, small, *CONTACT_BONES), expected, atol=2e-3 * scale, rtol=0)
+
+
+def test_no_body_is_moved_further_for_being_tall() -> None:
+    tall = Body({bone: (3 * x, 3 * y, 3 * z) for bone, (x, y, z) in CANONICAL_BODY.rest.items()})
+    lock = lock_feet(clip_to_body(drift(standing(), amount=0.5), tall), tall)
+    assert 3 < lock.moved_cm <= 100 * MAX_MOVE + 0.01
+
+
 def test_a_clip_that_stops_standing_ends_in_the_pose_it_ended_in() -> None:
     clip = drift(standing())
     contacts = clip.contacts.clone()

@@ -135,7 +135,7 @@ DOCUMENTS: dict[str, Callable[[], bytes]] = {
     "extension 0.x empty": lambda: edited(lambda document: document.update(extensions={"VRM": {}})),
     "VRM 2.0": lambda: edited(lambda document: document["extensions"]["VRMC_vrm"].update(specVersion="2.0")),
     "version a number": lambda: edited(lambda document: document["extensions"]["VRMC_vrm"].update(specVersion=1.0)),
-    "name a list": lambda: edited(lambda document: document["extensions"]["VRMC_vrm"].update(meta={"name": ["a"]})),
+    "meta a list": lambda: edited(lambda document: document["extensions"]["VRMC_vrm"].update(meta=["a"])),
     "expressions a list": lambda: edited(lambda document: document["extensions"]["VRMC_vrm"].update(expressions=[1])),
     "1e999": lambda: with_json("x", "1e999"),
     "NaN": lambda: with_json("x", "NaN"),
