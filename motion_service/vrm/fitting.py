@@ -111,4 +111,7 @@ def _with_life(clip: VrmClip, fitting: Fitting) -> VrmClip:
     avatar = fitting.avatar
     bones = VRM_PARENT if avatar is None else avatar.body.bones
     names = PRESET_EXPRESSIONS if avatar is None else avatar.expressions
-    return add_life(clip, bones, names, avatar is None or avatar.has_look_at, fitting.mood, fitting.seed)
+    clip = add_life(clip, bones, names, avatar is None or avatar.has_look_at, fitting.mood, fitting.seed)
+    spelled = {} if avatar is None else avatar.own_names  # three-vrm knows these only as their author wrote them
+    own = {name: clip.expressions[preset] for preset, name in spelled.items() if preset in clip.expressions}
+    return replace(clip, expressions={**clip.expressions, **own})
