@@ -49,6 +49,8 @@ class PromptPlan:
     action: str | None = None
     confidence: float = 0.0
     """0..1: how sure the reader is of ``action``."""
+    times: int | None = None
+    """How often the action is asked for ("twice"), when it is the only one; a clip of unsaid length lasts so long."""
     captions: tuple[str, ...] = ()
     """English sentences for models that only read English captions."""
 

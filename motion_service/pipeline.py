@@ -29,6 +29,7 @@ from motion_service.errors import (
 )
 from motion_service.prompt.llm import LlmSettings, read_with_llm
 from motion_service.prompt.plan import prompt_to_plan
+from motion_service.prompt.times import times_to_seconds
 from motion_service.schemas import MAX_DRAWN_SEED, MAX_SECONDS, MAX_SEED, MIN_SECONDS, GenerateRequest, MotionOptions
 from motion_service.source import EditingSource, EditPlan, MotionSource, SourceClip, SourceRequest
 from motion_service.store import ArtifactStore
@@ -137,7 +138,8 @@ class Pipeline:
         self, plan: PromptPlan, request: GenerateRequest, options: GenerateRequest, warnings: list[str]
     ) -> SourceRequest:
         """Decide what is still open: seconds (request, else words, else default) and seed (request, else fresh)."""
-        asked = request.duration_sec or plan.seconds or self.defaults.duration_sec or DEFAULT_SECONDS
+        counted = times_to_seconds(plan.action, plan.times) if plan.times else None
+        asked = request.duration_sec or plan.seconds or counted or self.defaults.duration_sec or DEFAULT_SECONDS
         seconds = min(max(asked, MIN_SECONDS), MAX_SECONDS)
         if seconds != asked:
             warnings.append(f"the prompt asks for {asked:g} s; clips last {MIN_SECONDS:g} to {MAX_SECONDS:g} s")

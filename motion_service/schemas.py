@@ -267,6 +267,7 @@ class PromptPlanOut(BaseModel):
     action: str | None = Field(description="Action of the first segment.")
     confidence: float = Field(description="0 to 1: how sure the reader is of the first action.")
     seconds: float | None = Field(description="Length of the whole, only when asked for in words.")
+    times: int | None = Field(description='How often the only action is asked for ("twice").')
     segments: list[SegmentOut] = Field(description="The actions in order of time.")
     captions: list[str] = Field(description="What models that read only English captions are given.")
 

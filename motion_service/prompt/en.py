@@ -19,6 +19,7 @@ from motion_service.prompt.mood import Mood, Sentence
 from motion_service.prompt.reading import MAX_SEGMENTS, Reading, sorted_detail
 from motion_service.prompt.sentence import noun_places
 from motion_service.prompt.spelling import mend_actions, mend_shorthand, mend_ways
+from motion_service.prompt.unknown import find_deed
 from motion_service.prompt.words import OTHER, Mention, Token, find_mentions, text_to_tokens
 from motion_service.wording import FLAGS, normalise_text, text_flags
 
@@ -34,7 +35,7 @@ _EDGES: Final = re.compile(
 )
 """Words that bind one action to another and say nothing of either."""
 _ORDER: Final = frozenset(["before", "after", "once", "while", "whilst", "as", "until", "when"])
-_MILD: Final = frozenset(["smile", "smiles", "smiling", "grin", "grins", "wink", "winks", "blink", "look", "looks"])
+_MILD: Final = frozenset("smile smiles smiling grin grins wink winks blink look looks catches".split())
 """Words of no bodily action of their own beside another."""
 
 
@@ -58,17 +59,21 @@ def read(text: str) -> Reading:
     text = mend_ways(mend_shorthand(text))
     reading = _read(text)
     if reading.segments[0].action == "none" and (mended := mend_actions(text)) != text:
-        return _read(mended)
-    return reading
+        reading = _read(mended)
+    return _read(text, guess=True) if reading.segments[0].action == "none" else reading
 
 
-def _read(text: str) -> Reading:
+def _read(text: str, *, guess: bool = False) -> Reading:
+    """``guess``: where no known action is named, one without a name may be."""
     marked, lengths = _mark_lengths(text)
     lower = marked.lower()
     tokens = text_to_tokens(lower)
     spans = list(_sentences(tokens))
     deeds = list(_deeds(lower, tokens, spans))
     chosen = _in_order(_choose(deeds, len(spans)), tokens)
+    if guess and not deeds and (first := find_deed(tokens, spans)) is not None:
+        number = next(number for number, span in enumerate(spans) if span[0] == first)
+        chosen = [_Deed(Mention(OTHER, "base", first, first + 1, False), Mood.LIKELY, number, "")]
     if not chosen:
         return _nothing(text, deeds)
     return _to_reading(_Text(text, marked, tokens, spans, lengths), chosen)
@@ -338,6 +343,7 @@ _VERBAL: Final = frozenset(
 _NO_WAY: Final = re.compile(
     r"\bstraight\s+(?:out\s+of|from|away|up|into|to\s+the\s+point|at)\b|\bleft\s+to\s+right\b"
     r"|\b(?:stand|sit|stay|keep|hold)\w*\s+(?:\w+\s+)?straight\b(?!\s+(?:ahead|on|forward))|\bstraight\s+(?:at|in|through)\b"
+    r"|\bboth\s+(?:ways|sides|directions)\b"
 )
 _BOTH: Final = re.compile(r"\bboth\b|\btwo[\s-](?:hand(?:s|ed)|arm(?:s|ed)|fists|legs|feet)\b")
 

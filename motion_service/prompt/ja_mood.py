@@ -145,7 +145,8 @@ def _confidence(
         return 0.6 if is_caption and not is_question else 0.0
     if "potential" in forms:
         return 0.0
-    if is_question or times:
+    is_remark = {"now", "polite"} <= forms and "ね" in last.tail  # 走り回っていますね is said of others
+    if is_question or times or is_remark or last.tail >= {"んです", "よ"}:
         return 0.0
     if "want" in forms:
         return 0.5 if style.length <= 20 and not style.is_chatty and not last.tail & {"です", "ですね", "ね"} else 0.0

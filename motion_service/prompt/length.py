@@ -1,5 +1,6 @@
 """Lengths of time in English words: "for 2.5 seconds", "half a minute", "a couple of secs", "10s".
 
+Of a range ("3-4 seconds", "a second or two") the larger bound counts.
 A moment ("after 10 seconds"), a decade ("the 1980s"), a count ("3 times") and a pace ("every 2 seconds") are none.
 """
 
@@ -30,23 +31,24 @@ _WORDS: Final = "|".join(
 ).replace(" ", r"\s+")
 _UNIT: Final = r"ms|msecs?|milliseconds?|millis|seconds?|secs?|s|minutes?|mins?|m(?=\s*\d)|hours?|hrs?|h"
 _PART: Final = (
-    rf"(?:(?:\d+(?:[.,]\d+)?|[.,]\d+)\s?-?|(?:{_WORDS}|\d+)(?:\s+and\s+(?:a\s+)?(?:half|quarter))?[\s-])\s*(?:{_UNIT})\b\.?"
+    rf"(?:(?:\d+(?:[.,]\d+)?|[.,]\d+)\s?-?|(?:{_WORDS}|\d+)(?:\s+and\s+(?:a\s+)?(?:half|quarter))?[\s-])\s*(?:{_UNIT})(?:\b|(?<=\dm)(?=\d))\.?"
     r"(?:\s+and\s+(?:a\s+half|a\s+quarter)\b(?!\s*(?:second|sec|minute|min|hour)))?"
 )
 _LENGTH: Final = re.compile(
     r"(?P<lead>(?:\b(?:for|in|over|during|within|lasting|lasts?|about|around|approximately|roughly|exactly|almost|nearly"
+    r"|no longer than|not (?:more|longer) than|less than|a maximum of|max"
     r"|up to|at least|at most|no more than|some|just|only|the span of|a total of|duration of|length of|takes?|taking"
     r"|~)\s+(?:the\s+)?(?:next\s+)?)*)"
     rf"(?<![\w.,'$€£-])(?P<parts>{_PART}(?:(?:\s*,?\s+and\s+|\s*,?\s*){_PART})?)"
     r"(?P<tail>(?:[\s-]long\b|\s+straight\b|\s+in\s+total\b|\s+total\b|\s+or\s+so\b|\s+each\b|\s+worth\s+of\b)?)"
-    r"(?!\s+(?:later|times?|after|from\s+now|ago|before|into|left|remain|until|till|behind|ahead|per|rule|hand|place|in\s+a\s+\w+\s+is"
-    r"|(?:delay|interval|timer|countdown|break|mark|lag|latency|ping)\b))"
+    r"(?!\s+(?:later|times?|after|from\s+now|ago|into|left|remain|until|till|behind|ahead|per|rule|hand|place|in\s+a\s+\w+\s+is"
+    r"|(?:delay|interval|timer|countdown|break|mark|lag|latency|ping|ad|ads|advert|adverts|commercials?|warning|notice|head\s+start|flat|window)\b))"
     r"(?!/)",
     re.IGNORECASE,
 )
 _SPLIT_PART: Final = re.compile(
     rf"(?P<number>\d+(?:[.,]\d+)?|[.,]\d+|{_WORDS})(?P<half>\s+and\s+(?:a\s+)?(?:half|quarter))?[\s-]*"
-    rf"(?P<unit>{_UNIT})\b\.?(?P<more>\s+and\s+(?:a\s+half|a\s+quarter)\b)?",
+    rf"(?P<unit>{_UNIT})(?:\b|(?<=\dm)(?=\d))\.?(?P<more>\s+and\s+(?:a\s+half|a\s+quarter)\b)?",
     re.IGNORECASE,
 )
 _RANGE: Final = re.compile(
@@ -59,10 +61,30 @@ _NO_LENGTH_BEFORE: Final = re.compile(
     re.IGNORECASE,
 )
 _BARE: Final = re.compile(
-    r"\bfor\s+(?:another\s+)?(\d{1,3}(?:\.\d+)?)(?=\s*(?:[,.;!]|$|and\b|then\b|before\b))", re.IGNORECASE
+    rf"\bfor\s+(?:another\s+)?(\d{{1,3}}(?:\.\d+)?|{'|'.join(_VALUES)})"
+    r"(?=\s*(?:[,.;!]|$|and\b|then\b|before\b))",
+    re.IGNORECASE,
 )
 _ONE: Final = re.compile(r"(?:a|an|one|half an?|a single)[\s-](?:second|sec|minute|min|hour)\.?$")
 _MEANT: Final = re.compile(r"\b(?:for|in|over|within|lasting|about|takes?|exactly|only)\s+$")
+_HELD: Final = re.compile(r"\b(?:wait|pause|hold|stand|stay|idle|rest|freeze|still|there)s?\s+$", re.IGNORECASE)
+_NUMBER: Final = rf"(?:\d+(?:\.\d+)?|{_WORDS})"
+_SPELLINGS: Final = (
+    (re.compile(r"(?<![\w.])(\d+)\s*(?:1[⁄/]2|½)(?=[\s-]*(?:s|m|h))", re.I), r"\1.5"),  # 1 1/2 seconds
+    (re.compile(r"(?<![\w./])(?:1[⁄/]2|½)(?=\s+(?:a\s+)?(?:s|m|h))", re.I), "half"),
+    (re.compile(r"\b(\w+)-and-a-half\b", re.I), r"\1 and a half"),
+    (re.compile(rf"\bbetween\s+{_NUMBER}\s+and\s+(?={_NUMBER}[\s-]*(?:{_UNIT})\b)", re.I), ""),
+    (re.compile(rf"(?<![\w.-]){_NUMBER}\s*[-–~]\s*(?=\d+(?:\.\d+)?[\s-]*(?:{_UNIT})\b)", re.I), ""),  # 3-4 seconds
+    (re.compile(r"\ba\s+(?:second|sec)\s+or\s+(two|three)\b", re.I), r"\1 seconds"),
+    (re.compile(r"\ba\s+(?:minute|min)\s+or\s+(two|three)\b", re.I), r"\1 minutes"),
+    (re.compile(rf"\b({_NUMBER})(?:\s+|-?ish\s+|\+\s*)(?:(?:good|whole|full|more|long|solid|entire|extra|odd)\s+)*"
+                rf"(?=(?:seconds?|secs?|minutes?|mins?)\b)", re.I), r"\1 "),  # 5 more seconds, 5ish seconds
+    (re.compile(r"(\d\s?(?:minutes?|mins?|m))\s+(\d{1,2})(?=\s*(?:$|[,.;!)]))", re.I), r"\1 \2 seconds"),  # 1 min 30
+    (re.compile(r"(?:\bfor\s+|(?<![\w:]))(?:00?:)?0?0:(\d\d)(?![\d:])"), r"for \1 seconds"),  # 0:05
+    (re.compile(r"\bfor\s+(\d{1,2}):(\d\d)(?![\d:])", re.I), r"for \1 minutes \2 seconds"),
+    (re.compile(r"(?:(?<=[,;(] )|(?<=\bfor ))(\d{1,3}(?:\.\d+)?)(?:\"|''|″)(?=\s*(?:$|[,.;!)]))"), r"\1 seconds"),
+)  # fmt: skip
+"""Ways of writing a length and the plain one. Of a range the larger bound counts: the motion has time to end."""
 _NEAR: Final = 60
 """Letters before a number that are looked at."""
 _SECONDS: Final = {"m": 60.0, "h": 3600.0, "s": 1.0}
@@ -78,6 +100,13 @@ class Length(NamedTuple):
     """Said of the whole: "5 seconds in total"."""
 
 
+def spell_lengths(text: str) -> str:
+    """``text`` with unusual ways of writing a length put plainly: "3-4 secs", "a sec or two", "0:05", "1 min 30"."""
+    for pattern, plain in _SPELLINGS:
+        text = pattern.sub(plain, text)
+    return text
+
+
 def find_lengths(text: str) -> list[Length]:
     """Lengths in normalised English text, in order; none is zero. A later "for 2" is in the unit of the first."""
     found = []
@@ -90,7 +119,11 @@ def find_lengths(text: str) -> list[Length]:
             found.append(Length(start, match.end(), seconds, "total" in match["tail"] or "total" in match["lead"]))
     if found and "min" not in text[found[0].start : found[0].end].lower():
         later = _BARE.finditer(text, found[0].end)
-        found += [Length(bare.start(), bare.end(), float(bare[1]), False) for bare in later if float(bare[1])]
+        found += [
+            Length(bare.start(), bare.end(), _number(bare[1].lower()), False)
+            for bare in later
+            if _number(bare[1].lower())
+        ]
     return sorted(found)
 
 
@@ -103,6 +136,9 @@ def _is_no_length(text: str, match: re.Match[str]) -> bool:
         return True
     if _ONE.match(parts) and not _MEANT.search(lead):  # "a second opinion", "wait a minute", but "a one-second bow"
         return "-" not in parts and not parts.startswith(("one", "half", "a half", "a single"))
+    before = text[match.end() :].lstrip().startswith("before")
+    if before and "for" not in lead and not _HELD.search(head):
+        return True  # "3 seconds before midnight", but "wait 3 seconds before you sit"
     if lead == "in " and not head.strip() and text[match.end() : match.end() + 1] == ",":
         return True  # "in 5 seconds, clap" says when
     if lead.startswith("in ") and re.search(

@@ -41,7 +41,7 @@ _HABIT: Final = re.compile(
 )
 _PAST: Final = re.compile(r"\b(?:yesterday|ago|last (?:night|week|year|month|summer|time|weekend)|in (?:19|20)\d\d)\b")
 _LATER: Final = re.compile(
-    r"\b(?:tomorrow|next (?:week|month|year|time|weekend|summer)|some ?day|one day|later today|this weekend)\b"
+    r"\b(?:tomorrow|next (?:week|month|year|time|weekend|summer)|(?:some ?|one )day|later today|this weekend)\b"
 )
 _ROUTE: Final = re.compile(
     r"\b(?:kilomet\w+|km|miles?|blocks?|junction|roundabout|highway|motorway|intersection|traffic lights?|exit \d+"
@@ -49,6 +49,7 @@ _ROUTE: Final = re.compile(
 )
 """Where to drive or walk in a town, not what a body does here."""
 _GESTURES: Final = frozenset("raise wave point guide bow clap salute nod stretch call".split())
+_POSTURES: Final = frozenset("sit crouch idle think hug cry".split())  # "huddled in a corner"
 _OPENING: Final = r"(?:(?:hey|so|and|but|well|ok|okay|oh|hmm|um|by the way)\b,? )*"
 _ASKS_HOW: Final = re.compile(
     _OPENING
@@ -60,6 +61,7 @@ _ASKS_IF: Final = re.compile(
     r"(?:you|i|we|they|he|she|it|people|the|any|cats|dogs|penguins)\b(?! mind)"
     r"|(?:is|are|was|were|am|isn't|aren't|wasn't)\b"
     r"|(?:can|could|should|may|might|must|will|would) (?:i|we|it|they|people|one|this|that|there)\b(?! see)"
+    r"|(?:do|does|did) (?:\w+ )?\w+s (?!for|to|with|in|on|like|and|then|please|now|until|while|at|as)\w+"
     r"|would you (?:like|prefer|rather|say)\b)"
 )
 _ABSTRACT: Final = re.compile(r"(?:tion|ment|ness|ity|ism|ics|ing|ance|ence|ure)$")
@@ -88,7 +90,7 @@ class Sentence:
         return [self._moods[number] for number in range(len(self._mentions))]
 
     def _mood(self, number: int, mention: Mention) -> Mood:
-        if self._asks or (self._route and mention.action in ("turn", "walk", "drive")):
+        if self._asks or (self._route and mention.form == "base" and mention.action in ("turn", "walk", "drive")):
             return Mood.TALK
         rules = {
             "base": self._base, "s": self._third, "ing": self._gerund, "ed": self._past_form, "noun": self._noun,
@@ -276,10 +278,13 @@ class Sentence:
             word == "mind" and (words.word(at - 1) == "you" or words.is_border(at - 1))
         ):
             return Mood.ASKED
+        if word == "on" and words.word(at - 1).startswith(("carr", "go", "keep")):
+            return self._governed(at - 1, number)
         if belongs(word, "prepositions"):
-            shown = any(belongs(other, "shown") for other in words.between(words.first, at))
-            by = word == "by" and self._inherited(number, Mood.ASKED) is Mood.ASKED and words.has_figure(at)
-            return Mood.ASKED if shown or by else Mood.TALK
+            said = words.between(words.first, at)  # "a clip of", "3 seconds of"
+            shown = any(belongs(other, "shown") or other[0] >= "\ua000" for other in said)
+            shown |= word == "by" and self._inherited(number, Mood.ASKED) is Mood.ASKED and words.has_figure(at)
+            return Mood.ASKED if shown else Mood.TALK
         return self._gerund_after_noun(at, index, number)
 
     def _gerund_at_border(self, word: str, index: int, number: int) -> Mood:
@@ -334,10 +339,10 @@ class Sentence:
         words = self._words
         at = words.back(index)
         if words.is_border(at):
-            return self._inherited(number, Mood.TALK)
+            is_pose = self._mentions[number].action in _POSTURES and at < words.first
+            return Mood.LIKELY if is_pose else self._inherited(number, Mood.TALK)
         if words.word(at) in ("has", "have", "you've", "she's", "he's", "they've", "having", "had"):
-            told_when = {"after", "once", "when"} & set(words.between(words.first, at))
-            return Mood.ASKED if told_when else Mood.TALK
+            return Mood.ASKED if {"after", "once", "when"} & {*words.between(words.first, at)} else Mood.TALK
         clause = words.clause(index)
         if any(word in ("i", "we", "you", "my", "our", "was", "were", "been", "be", "got", "it") for word in clause):
             return Mood.TALK
@@ -363,8 +368,9 @@ class Sentence:
             return Mood.MEANWHILE
         if belongs(word, "negations"):
             return Mood.FORBIDDEN
-        if word in ("before", "after"):  # "before a run"
-            return Mood.TALK
+        if word in ("before", "after"):  # "before a run", but "after a quick stretch she runs"
+            leads = word == "after" and at == words.first and number + 1 < len(self._mentions)
+            return Mood.LIKELY if leads and names_figure(words.between(index, words.end)) else Mood.TALK
         if words.is_border(at) and self._before(number) not in (None, Mood.MEANWHILE):
             return self._inherited(number, Mood.LIKELY)
         chats = any(belongs(other, "chatty") for other in words.between(words.first, words.first + 12))

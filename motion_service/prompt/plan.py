@@ -15,9 +15,10 @@ from motion_service.errors import PromptInvalid
 from motion_service.prompt import en, ja
 from motion_service.prompt.actions import caption
 from motion_service.prompt.language import detect_language
-from motion_service.prompt.length import find_lengths
+from motion_service.prompt.length import find_lengths, spell_lengths
 from motion_service.prompt.reading import MAX_SEGMENTS, Reading
 from motion_service.prompt.stage import emoji_actions, find_directions, without_speech
+from motion_service.prompt.times import find_times
 from motion_service.wording import normalise_text
 
 _STAGED: Final = 0.95
@@ -44,8 +45,16 @@ def prompt_to_plan(prompt: str) -> PromptPlan:
         reading = _emoji_reading(shown, reading)
     first = reading.segments[0]
     captions = tuple(segment.caption for segment in reading.segments if segment.caption)
+    alone = len(reading.segments) == 1 and first.action not in (None, "none", "idle")
     return PromptPlan(
-        text or prompt.strip(), language, reading.segments, reading.seconds, first.action, reading.confidence, captions
+        prompt=text or prompt.strip(),
+        language=language,
+        segments=reading.segments,
+        seconds=reading.seconds,
+        action=first.action,
+        confidence=reading.confidence,
+        times=find_times(text, language) if alone else None,
+        captions=captions,
     )
 
 
@@ -63,19 +72,33 @@ def _read_all(typed: str, text: str, language: Language) -> Reading:
             return _joined([reading for _, reading in acting])
         if all(direction.alone for direction, _ in acting) and spoken.confidence < _STAGED:
             return _joined([reading for _, reading in acting])
-    return _read(typed, language)
+    reading = _read(typed, language)
+    if _says_nothing(reading):  # "Well, well. *strokes a cat*"
+        unnamed = [staged for direction, staged in staged if not _says_nothing(staged)]
+        return _joined(unnamed) if unnamed else reading
+    return reading
+
+
+def _says_nothing(reading: Reading) -> bool:
+    return reading.segments[0].action == "none"
 
 
 def _read(words: str, language: Language) -> Reading:
     """``words`` as typed, normalised line by line so that a line break still ends a sentence."""
-    typed = without_speech(words).splitlines()
+    typed = without_speech(spell_lengths(words) if language == "en" else words).splitlines()
     body = [line for line in typed if not line.startswith("#")] or typed  # without headings
-    lines = [normalise_text(_BULLET.sub("", line)) for line in body]
+    lines = [_normalised(_BULLET.sub("", line), language) for line in body]
     text = " ".join(line if line[-1] in ".!?。！？,、" else f"{line}." for line in lines if line).removesuffix(".")
     if not text:
         return Reading((Segment(normalise_text(words), "none"),), None, 0.0)
     reading = ja.read(text) if language == "ja" else en.read(text)
     return _with_captions(reading)
+
+
+def _normalised(line: str, language: Language) -> str:
+    """One line, in English with its question mark, which tells a question from a wish."""
+    text = normalise_text(line)
+    return f"{text}?" if text and language == "en" and line.rstrip(" \"'”’)").endswith("?") else text
 
 
 def _with_captions(reading: Reading) -> Reading:

@@ -38,6 +38,7 @@ def plan_to_wire(plan: PromptPlan) -> dict[str, Any]:
         "action": plan.action,
         "confidence": round(plan.confidence, 4),
         "seconds": plan.seconds,
+        "times": plan.times,
         "segments": [
             {
                 "text": part.text,

@@ -124,7 +124,7 @@ def _is_noun_place(tokens: Sequence[Token], index: int) -> bool | None:
 
 
 def _may_be_adjective(word: str) -> bool:
-    if not word or not word[0].isalpha() or belongs(word, "figures"):
+    if not word or not (word[0].isalpha() or "-" in word[1:]) or belongs(word, "figures"):
         return False
     if belongs(word, "adjectives") or word in _MARKS:
         return True

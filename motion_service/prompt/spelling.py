@@ -53,7 +53,9 @@ def _shorten(match: re.Match[str]) -> str:
 
 def _mended(word: str, known: Container[str], candidates: Sequence[str]) -> str:
     lower = word.lower()
-    if lower in _REAL or lower in _SAID_OF_WAYS or lower in load_lexicon().entries:
+    lexicon = load_lexicon()
+    is_right = lower in lexicon.entries or any(lower in words for words in lexicon.grammar.values())
+    if is_right or lower in _REAL or lower in _SAID_OF_WAYS:
         return word
     return next((candidate for candidate in candidates if candidate in known), word)
 

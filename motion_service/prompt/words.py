@@ -108,7 +108,9 @@ def _word_mention(
     text: str, tokens: Sequence[Token], index: int, lexicon: Lexicon, is_noun: bool | None
 ) -> Mention | None:
     token = tokens[index]
-    entries = lexicon.entries.get(token.word, ())
+    entries = lexicon.entries.get(token.word) or _compound_entries(token.word, lexicon)
+    if is_noun and _is_epithet(tokens, index, entries, lexicon):
+        return None
     fits = [(entry, end) for entry in entries if (end := _fit(entry, text, token)) is not None]
     wanted = [fit for fit in fits if fit[0].compound or _suits(fit[0].form, is_noun, fits)]
     if not fits or (not wanted and _is_foreign(is_noun, fits[0][0].form, tokens[index - 1].word)):
@@ -126,6 +128,20 @@ def _word_mention(
     while last < len(tokens) and tokens[last].start < end:
         last += 1
     return Mention(entry.action, entry.form, index, last, entry.told)
+
+
+def _compound_entries(word: str, lexicon: Lexicon) -> Sequence[_Entry]:
+    """What a compound with a hyphen means by its last part: "power-walks", "zombie-shuffling"."""
+    head, _, last = word.rpartition("-")
+    if not head or head in lexicon.grammar["loose"]:
+        return ()
+    return [entry for entry in lexicon.entries.get(last, ()) if entry.after is None and entry.action != OTHER]
+
+
+def _is_epithet(tokens: Sequence[Token], index: int, entries: Sequence[_Entry], lexicon: Lexicon) -> bool:
+    """Whether the word after an article only says which one is meant: "the sleeping baby"."""
+    following = tokens[index + 1].word if index + 1 < len(tokens) else ""
+    return following in lexicon.figures and any(entry.form == "ing" for entry in entries)
 
 
 def _suits(form: Form, is_noun: bool | None, fits: Sequence[tuple[_Entry, int]]) -> bool:
@@ -206,7 +222,8 @@ def _condition(conditions: Mapping[str, str], operator: str, macros: Mapping[str
     if operator not in conditions:
         return None
     pattern = _expand(conditions[operator].strip(), macros)
-    return re.compile(rf"(?:{pattern})$" if "<" in operator else f"(?:{pattern})")
+    whole = {">": "", "!>": r"(?!\w)"}.get(operator, "$")  # what must not follow are whole words
+    return re.compile(f"(?:{pattern}){whole}")
 
 
 def _entry(action: str, conditions: Mapping[str, str], macros: Mapping[str, str], told: bool) -> _Entry:
@@ -243,7 +260,7 @@ def _conjugate(lemma: str, irregular: Mapping[str, Sequence[str]]) -> Iterator[t
         yield "s", "does" if lemma == "do" else f"{lemma}es"
     else:
         yield "s", {"have": "has"}.get(lemma, f"{lemma[:-1]}ies" if consonant_y else f"{lemma}s")
-    stem = lemma + lemma[-1] if _DOUBLED.fullmatch(lemma) else lemma
+    stem = lemma + lemma[-1] if _DOUBLED.fullmatch(lemma.rpartition("-")[2]) else lemma
     if lemma.endswith("ie"):
         yield "ing", f"{lemma[:-2]}ying"
     else:

@@ -2,16 +2,89 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import pytest
 
+from motion_service.clips import PromptPlan
 from motion_service.prompt.clauses import settled_noun_places
 from motion_service.prompt.plan import prompt_to_plan
 from motion_service.prompt.sentence import noun_places
 from motion_service.prompt.words import load_lexicon, text_to_tokens
 
+PROMPTS = Path(__file__).parents[1] / "data" / "own_prompts_en.tsv"
+with PROMPTS.open(encoding="utf-8") as _file:
+    ROWS = list(csv.DictReader(_file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
 
 def actions(prompt: str) -> list[str | None]:
     return [part.action for part in prompt_to_plan(prompt).segments]
+
+
+def _names(plan: PromptPlan) -> str:
+    """Coarse names in order, each once in a row."""
+    names = [part.action or "other" for part in plan.segments]
+    return ">".join(name for number, name in enumerate(names) if number == 0 or names[number - 1] != name)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row["text"] for row in ROWS])
+def test_own_prompts_are_understood(row: dict[str, str]) -> None:
+    plan = prompt_to_plan(row["text"])
+    assert _names(plan) == row["actions"]
+    detail = {word for part in plan.segments for word in part.detail}
+    assert detail - {"turn"} == set(row["detail"].split(",")) - {"-", "turn"}
+    own = [part.seconds for part in plan.segments if part.seconds is not None]
+    asked = [float(word) for word in row["seconds"].split("+") if word != "-"]
+    assert (own or [plan.seconds]) == pytest.approx(asked) if asked else not own and plan.seconds is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "seconds"),
+    [
+        ("dance between 3 and 5 seconds", 5.0),
+        ("dance for 2–3 secs", 3.0),
+        ("dance for 1 1/2 seconds", 1.5),
+        ("dance for 1½ seconds", 1.5),
+        ("dance for one-and-a-half seconds", 1.5),
+        ("dance for 5 more seconds", 5.0),
+        ("dance for 5ish seconds", 5.0),
+        ("dance for a minute or two", 120.0),
+        ("dance for 1:30", 90.0),
+        ("dance, no longer than 4 seconds", 4.0),
+        ("dance for 1m30s", 90.0),
+        ("dance during the first 3 seconds", None),
+        ("dance, on a 10-second delay", None),
+        ("dance at 1:30", None),
+        ("dance before the 30-second commercial", None),
+        ("dance 3 seconds before midnight", None),
+    ],
+)
+def test_lengths_are_written_in_many_ways(prompt: str, seconds: float | None) -> None:
+    plan = prompt_to_plan(prompt)
+    assert (plan.action, plan.seconds) == ("dance", seconds)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("the blacksmith hammers a horseshoe", None),
+        ("wrings his hands", None),
+        ("her jaw drops", None),
+        ("crinkle your nose", None),
+        ("Well, well. *strokes a cat*", None),
+        ("arms akimbo", None),
+        ("The bakery sells fresh bread.", "none"),
+        ("She lives in Berlin with two cats.", "none"),
+        ("your hair looks nice", "none"),
+        ("Boil the eggs for ten minutes.", "none"),
+        ("The kids are running a lemonade stand.", "none"),
+        ("Is it OK to dance?", "none"),
+        ("scroll down to the bottom of the page", "none"),
+    ],
+)
+def test_an_action_without_a_name_is_told_from_talk(prompt: str, expected: str | None) -> None:
+    assert actions(prompt) == [expected]
 
 
 @pytest.mark.parametrize(
