@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from motion_service.clips import FeatureClip, TextEmbedding
+from motion_service.clips import FeatureClip, TextEmbedding, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly, rollout
 from motion_service.diffusion.samplers import Denoise, guided, sample_ddim, sample_ddpm
 from motion_service.diffusion.schedule import Schedule, Step, evenly_spaced, named_schedule, respace
@@ -97,7 +97,23 @@ class DiffusionSource:
         marks.append(time.perf_counter())
         clip = features_to_vrm(self._to_features(normalised))
         marks.append(time.perf_counter())
-        text_ms, sample_ms, decode_ms = (1000 * (b - a) for a, b in zip(marks, marks[1:], strict=False))
+        return self._to_source_clip(clip, request, sampling, readings, warnings, self._timings(job, marks))
+
+    def _timings(self, job: Job[SourceClip], marks: Sequence[float]) -> dict[str, float]:
+        """Milliseconds of the stages that ``marks`` (seconds) lie between."""
+        stages = (1000 * (b - a) for a, b in zip(marks, marks[1:], strict=False))
+        return {"queue": 1000 * job.waited_s, **dict(zip(("text", "sample", "decode"), stages, strict=True))}
+
+    def _to_source_clip(
+        self,
+        clip: VrmClip,
+        request: SourceRequest,
+        sampling: _Sampling,
+        readings: Sequence[Reading],
+        warnings: tuple[str, ...],
+        timings_ms: dict[str, float],
+    ) -> SourceClip:
+        """A clip with where it comes from."""
         return SourceClip(
             clip=clip,
             generator=self.name,
@@ -106,7 +122,7 @@ class DiffusionSource:
             steps=sampling.schedule.num_steps,
             guidance=sampling.guidance,
             seed=request.seed,
-            timings_ms={"queue": 1000 * job.waited_s, "text": text_ms, "sample": sample_ms, "decode": decode_ms},
+            timings_ms=timings_ms,
             warnings=warnings,
             facts={"understood": [reading.to_json() for reading in readings]} if self._reader else {},
         )

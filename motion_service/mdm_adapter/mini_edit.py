@@ -82,19 +82,7 @@ class EditingDiffusionSource(DiffusionSource):
         marks.append(time.perf_counter())
         edited = features_to_vrm(self._to_features(canvas.frames[self._context :].clone()), canvas.place)
         marks.append(time.perf_counter())
-        text_ms, sample_ms, decode_ms = (1000 * (b - a) for a, b in zip(marks, marks[1:], strict=False))
-        return SourceClip(
-            clip=edited,
-            generator=self.name,
-            checkpoint=self._checkpoint_name,
-            licence=self._config.licence,
-            steps=sampling.schedule.num_steps,
-            guidance=sampling.guidance,
-            seed=request.seed,
-            timings_ms={"queue": 1000 * job.waited_s, "text": text_ms, "sample": sample_ms, "decode": decode_ms},
-            warnings=warnings,
-            facts={"understood": [reading.to_json() for reading in readings]} if self._reader else {},
-        )
+        return self._to_source_clip(edited, request, sampling, readings, warnings, self._timings(job, marks))
 
     @property
     def _context(self) -> int:
