@@ -10,7 +10,7 @@ Rows nobody asked for must be zero: ``single`` and ``split`` read them, and were
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal, get_args
 
 import torch
@@ -37,22 +37,6 @@ def asked_rows(names: Sequence[Sequence[str]], is_heading: Sequence[bool] | Tens
     asked = torch.tensor(rows, dtype=torch.bool).view(-1, len(GOALS))
     asked[:, GOALS.index("heading")] |= torch.as_tensor(is_heading, dtype=torch.bool).cpu()
     return asked
-
-
-def goal_rows(goals: Mapping[str, Sequence[float]]) -> tuple[Tensor, Tensor]:
-    """``places`` (1, 8, 3) and ``asked`` (1, 8) of one sample from {goal: (x, y, z)} and {"heading": (radians,)}.
-
-    The height of ``traj`` is set to 0, as in training. Raises ValueError for an unknown goal or a wrong count.
-    """
-    asked = asked_rows([list(goals)], [False])
-    places = torch.zeros(1, len(GOALS), 3)
-    for goal, numbers in goals.items():
-        size = 1 if goal == "heading" else 3
-        if len(numbers) != size:
-            raise ValueError(f"target {goal} needs {size} number{'s' * (size > 1)}, got {len(numbers)}")
-        places[0, GOALS.index(goal), :size] = torch.tensor(numbers, dtype=torch.float32)
-    places[0, GOALS.index("traj"), 1] = 0.0
-    return places, asked
 
 
 def new_target_encoder(kind: TargetEncoder, width: int, layers: int) -> nn.Module:

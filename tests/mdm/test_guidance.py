@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 import torch
 
+from motion_service.features.target_location import request_to_target
 from motion_service.mdm.guidance import conditioned
 from motion_service.mdm.network import Denoiser, NetworkSpec
-from motion_service.mdm.target import goal_rows
 
 SPEC = NetworkSpec(
     features=7,
@@ -30,7 +30,8 @@ def network() -> Denoiser:
 
 
 def conditions(network: Denoiser) -> dict[str, Any]:
-    target = network.encode_target(*goal_rows({"head": (0.1, 1.6, 0.4)})).expand(2, -1)
+    goal = request_to_target({"head": (0.1, 1.6, 0.4)})
+    target = network.encode_target(goal.places[None], goal.asked[None]).expand(2, -1)
     return {"prefix": torch.randn(2, 3, 7), "frame_mask": torch.ones(2, 5).bool(), "target": target}
 
 

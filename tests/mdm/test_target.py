@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from motion_service.mdm.target import GOALS, MultiTarget, asked_rows, goal_rows, new_target_encoder
+from motion_service.mdm.target import GOALS, MultiTarget, asked_rows, new_target_encoder
 
 NOTHING = torch.zeros(2, 8).bool()
 
@@ -31,24 +31,6 @@ def test_unknown_names_and_uneven_batches_are_refused() -> None:
         asked_rows([["tail", "head"]], [False])
     with pytest.raises(ValueError, match="for 1 samples, headings for 2"):
         asked_rows([["head"]], [False, True])
-
-
-def test_goals_by_name_become_rows() -> None:
-    places, asked = goal_rows({"traj": (1.0, 0.9, 2.0), "heading": (0.5,), "head": [3, 4, 5]})
-    assert places[0, GOALS.index("traj")].tolist() == [1.0, 0.0, 2.0]
-    assert places[0, GOALS.index("heading")].tolist() == [0.5, 0.0, 0.0]
-    assert places[0, GOALS.index("head")].tolist() == [3.0, 4.0, 5.0]
-    assert asked.nonzero()[:, 1].tolist() == [5, 6, 7]
-    assert bool((places[~asked] == 0).all())
-
-
-@pytest.mark.parametrize(
-    ("goals", "message"),
-    [({"heading": (1.0, 2.0, 3.0)}, "1 number,"), ({"head": (1.0,)}, "3 numbers"), ({"tail": (1.0,)}, "tail")],
-)
-def test_wrong_goals_are_refused(goals: dict[str, tuple[float, ...]], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        goal_rows(goals)
 
 
 @pytest.mark.parametrize("kind", ["multi", "single", "split"])
