@@ -23,6 +23,7 @@ from motion_service.mdm_adapter.mini_edit import EditingDiffusionSource
 from motion_service.mdm_adapter.official import OfficialSampler
 from motion_service.mdm_adapter.official_edit import EditingOfficialSource
 from motion_service.mdm_adapter.official_source import OfficialSource
+from motion_service.mdm_adapter.residents import EngineSettings
 from motion_service.mdm_adapter.upstream import UpstreamSampler
 from motion_service.mdm_adapter.upstream_program import UpstreamProgram, load_program
 from motion_service.source import MotionSource
@@ -47,7 +48,7 @@ def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
         for name, path in paths.items()
     }
     makers["mini"] = lambda: EditingDiffusionSource(
-        load_checkpoint(mini_directory()), UseEncoder(), worker, device=device
+        load_checkpoint(mini_directory()), UseEncoder(), worker, settings=EngineSettings(device=device)
     )
     absent = {name for name, path in paths.items() if not (config.checkpoint_dir / path).exists()}
     for name in sorted(absent):

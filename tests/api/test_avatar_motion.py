@@ -159,7 +159,7 @@ def mini_clips() -> dict[str, SourceClip]:
 
     async def generate() -> dict[str, SourceClip]:
         worker = Worker()
-        source = DiffusionSource(load_checkpoint(MINI), UseEncoder(), worker, device="cpu")
+        source = DiffusionSource(load_checkpoint(MINI), UseEncoder(), worker)
         worker.start()
         try:
             return {

@@ -74,7 +74,7 @@ def mini_clip() -> VrmClip:
 
     async def generate() -> VrmClip:
         worker = Worker()
-        source = DiffusionSource(load_checkpoint(MINI), UseEncoder(), worker, device="cpu")
+        source = DiffusionSource(load_checkpoint(MINI), UseEncoder(), worker)
         worker.start()
         try:
             return (await source.generate(SourceRequest(prompt_to_plan("a person walks and waves"), 2.0, 1))).clip
