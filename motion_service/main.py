@@ -22,10 +22,11 @@ from motion_service.admission import Admission
 from motion_service.api.http import create_app
 from motion_service.api.security import check_exposure
 from motion_service.config import Config, default_options_from_environment, unknown_variables
+from motion_service.engine.costs import cpu_costs, h100_costs
 from motion_service.engine.worker import Worker
 from motion_service.errors import BadRequest, ModelUnavailable, MotionError
 from motion_service.jobs import Jobs
-from motion_service.loading import load_sources
+from motion_service.loading import choose_device, load_sources
 from motion_service.pipeline import DEFAULT_SECONDS, Pipeline, Route
 from motion_service.placeholder import PlaceholderSource
 from motion_service.prompt.llm import LlmSettings
@@ -39,6 +40,11 @@ from motion_service.vrm.shelf import AvatarShelf
 from motion_service.vrm.smpl_files import load_smpl
 
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: do not restart, somebody has to change the settings
+CPU_QUEUE: Final = 32
+GPU_QUEUE: Final = 256
+"""Requests inside at one time where nothing is configured."""
+SWITCH_S: Final = 0.0005
+"""How long a thread may keep the interpreter while others wait. The usual 5 ms are half of a whole clip on a GPU."""
 WARM_UP_PROMPT: Final = "a person waves with the right hand"
 
 
@@ -53,6 +59,8 @@ class Service:
     async def start(self, warm_up: bool) -> None:
         """Start the model thread; when asked, let every source make one clip; then keep the collector off it all."""
         self.worker.start()
+        if warm_up:
+            await self._prepare()
         placeholder = self.jobs.pipeline.placeholder
         for source in [*self.sources.values(), *([placeholder] if placeholder else [])] if warm_up else []:
             try:
@@ -61,6 +69,13 @@ class Service:
                 log_event("warm-up failed", level=logging.ERROR, error=error, provider=source.name)
         gc.collect()
         gc.freeze()
+
+    async def _prepare(self) -> None:
+        """Record and time what models run, before somebody waits for it. What fails is made when it is first asked for."""
+        try:
+            await self.worker.prepare()
+        except Exception as error:  # the edge of the device: the service starts, and answers say what is wrong
+            log_event("models could not be prepared", level=logging.ERROR, error=error)
 
     async def stop(self) -> None:
         """Finish what runs."""
@@ -75,7 +90,8 @@ def load_service(config: Config) -> Service:
         torch.set_num_threads(config.cpu_threads)
     avatars = AvatarShelf(config.avatar_dir or config.data_root / "avatars")
     defaults = load_defaults(config, avatars)
-    worker = Worker()
+    on_gpu = choose_device(config) == "cuda"
+    worker = Worker(costs=h100_costs() if on_gpu else cpu_costs())
     sources = load_sources(config, worker)
     store = ArtifactStore(config.output_dir, config.data_root, config.mount_path)
     placeholder = PlaceholderSource() if config.placeholder else None
@@ -85,7 +101,7 @@ def load_service(config: Config) -> Service:
         raise ValueError("MOTION_DEFAULT_PROVIDER=placeholder needs MOTION_PLACEHOLDER=on")
     if defaults.postprocess == "smplify" or {"smpl", "hik"} & {*defaults.artifacts}:
         read_smpl()  # better no service than one that refuses every request
-    admission = Admission(config.queue_size)
+    admission = Admission(config.queue_size or (GPU_QUEUE if on_gpu else CPU_QUEUE))
     llm = load_llm(config)
     pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm)
     return Service(Jobs(pipeline), worker, sources)
@@ -120,7 +136,8 @@ def load_app(config: Config) -> FastAPI:
     """The whole application, ready to serve."""
     check_exposure(config.host, bool(config.keys), config.allow_no_key)
     service = load_service(config)
-    return create_app(service.jobs, config.keys, partial(service.start, config.warm_up), service.stop)
+    start = partial(service.start, config.warm_up)
+    return create_app(service.jobs, config.keys, start, service.stop, service.worker.facts)
 
 
 def main() -> None:
@@ -136,6 +153,7 @@ def main() -> None:
         sys.exit(_explain("; ".join(": ".join(parts) for parts in wrong)))
     except (ValueError, MotionError) as error:
         sys.exit(_explain(str(error)))
+    sys.setswitchinterval(SWITCH_S)
     uvicorn.run(app, host=config.host, port=config.port, log_config=None, access_log=False, server_header=False)
 
 

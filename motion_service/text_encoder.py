@@ -13,7 +13,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Protocol, runtime_checkable
@@ -59,6 +59,16 @@ class LimitedTextEncoder(TextEncoder, Protocol):
     def cut(self, text: str) -> int | None:
         """How many tokens at the end of ``text`` are not read; None when all are."""
         ...
+
+
+class Recorder(Protocol):
+    """Records work on the device and replays it: :class:`motion_service.engine.graphs.Graphs`."""
+
+    def record(self, key: Hashable, work: Callable[[], object]) -> None: ...
+
+    def run(self, key: Hashable) -> None: ...
+
+    def __contains__(self, key: Hashable) -> bool: ...
 
 
 class RecentTexts:

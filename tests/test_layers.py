@@ -65,6 +65,12 @@ MAX_FUNCTION_LINES = 60
 BROAD_EXCEPT: dict[str, str] = {
     "pipeline:_make_or_fall_back": "the edge of the models: whatever they throw, the avatar must not freeze",
     "jobs:_write": "the edge of the thread that writes files after the answer",
+    "engine.worker:_main": "the edge of the model thread: whoever starts it gets to know what went wrong",
+    "engine.worker:_hand_out": "the edge of the model thread: a failing batch loses its own runs only",
+    "engine.worker:_complete": "the edge of the device: what it reports belongs to the runs of that batch",
+    "engine.worker:_run_job": "the edge of the model thread: a job fails alone, whatever it raises",
+    "mdm_adapter.pooled:prepare": "the edge of a compiler: whatever it throws, plain PyTorch needs none",
+    "main:_prepare": "the edge of the device: the service starts, and answers say what is wrong",
     "mdm.convert:_unpickle": "the edge of the converting child process: a broken or hostile file can raise anything",
 }
 """``module:function`` -> why an ``except Exception`` stands there. Only a thread or process edge is a reason."""

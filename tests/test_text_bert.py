@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from motion_service.engine.graphs import Graphs
 from motion_service.errors import ModelUnavailable
 from motion_service.text_bert import BertEncoder
 from motion_service.text_encoder import LimitedTextEncoder, TextEncoder
@@ -98,3 +99,11 @@ def test_a_missing_directory_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="download script") as caught:
         BertEncoder(tmp_path / "distilbert")
     assert str(tmp_path) not in caught.value.detail
+
+
+def test_recorded_lengths_give_the_same_embeddings(directory: Path, encoder: BertEncoder) -> None:
+    recorded = BertEncoder(directory, recorder=Graphs("cpu"))
+    texts = ["a person walks", "walk", "a person walks walk walk", "walk a person"]
+    for again in range(2):
+        for mine, expected in zip(recorded.encode(texts), encoder.encode(texts), strict=True):
+            assert torch.equal(mine.tokens, expected.tokens), again

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from motion_service.engine.costs import CostTable
 from motion_service.engine.run import Batch, ModelLimits, SamplingRun
 
 
@@ -35,6 +36,10 @@ class Resident(Protocol):
     @property
     def limits(self) -> ModelLimits:
         """What may run at once."""
+        ...
+
+    def prepare(self, costs: CostTable) -> None:
+        """Make now what is made once, and tell ``costs`` what batches take; nothing is in flight. Limits may change."""
         ...
 
     def run(self, batch: Batch) -> Ticket:

@@ -23,6 +23,7 @@ from motion_service.engine.replies import Reply, deliver
 from motion_service.engine.resident import DeviceFull, Resident, Ticket
 from motion_service.engine.run import Batch, SamplingRun
 from motion_service.engine.scheduler import Policy, Scheduler
+from motion_service.engine.tally import Tally, WorkerStats
 from motion_service.errors import Cancelled, Draining, GenerationFailed
 
 AHEAD_S: Final = 0.003
@@ -34,26 +35,6 @@ BETWEEN_S: Final = 0.03
 """Time that runs get between two steps of a job."""
 NARROWER_S: Final = 60.0
 """How long batches stay narrower after the device had no memory for one."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStats:
-    """What the worker has done since it was made; jobs and runs alike."""
-
-    waiting: int
-    """Handed in and not yet started."""
-    running: int
-    done: int
-    failed: int
-    cancelled: int
-    """What nobody waited for any more, and what a stop refused."""
-    busy_s: float
-    """Seconds spent inside jobs and batches."""
-    batches: int
-    """Batches handed to the device."""
-    clip_steps: int
-    """Denoising steps of single clips; by :attr:`batch_steps`, how many clips shared one on average."""
-    batch_steps: int
 
 
 @dataclass(slots=True)
@@ -89,9 +70,7 @@ class Worker:
         self._free_at = 0.0
         self._job: Job[Any] | None = None
         self._job_next = True
-        self._submitted = self._started = self._done = self._failed = self._cancelled = 0
-        self._busy_s = 0.0
-        self._batches = self._clip_steps = self._batch_steps = 0
+        self._tally = Tally()
 
     # --- from other threads -------------------------------------------------------------------------------------------
 
@@ -155,6 +134,16 @@ class Worker:
             self._post(lambda: self._scheduler.cancel(run.id))
             raise
 
+    async def prepare(self) -> None:
+        """Let every model make what is made once (graphs, kernels), before there are runs. Raises what one raises."""
+
+        def prepare(job: Job[None]) -> None:
+            for name, resident in self._models.items():
+                resident.prepare(self.costs)
+                self._scheduler.add_model(name, resident.limits)
+
+        await self.submit(Job(prepare))
+
     def add_model(self, name: str, resident: Resident) -> None:
         """Let runs name ``name``; again after its limits have changed, while it has no runs."""
 
@@ -171,11 +160,7 @@ class Worker:
 
     @property
     def stats(self) -> WorkerStats:
-        finished = self._done + self._failed + self._cancelled
-        running = max(0, self._started - finished)
-        waiting = max(0, self._submitted - max(self._started, finished))
-        counts = (waiting, running, self._done, self._failed, self._cancelled, self._busy_s)
-        return WorkerStats(*counts, self._batches, self._clip_steps, self._batch_steps)
+        return self._tally.stats
 
     def facts(self) -> dict[str, Mapping[str, Any]]:
         """What each model tells of itself, by name."""
@@ -184,7 +169,7 @@ class Worker:
     def _new_reply(self) -> Reply:
         if not self._accepts:
             raise Draining("The service does not accept work now; try again shortly")
-        self._submitted += 1
+        self._tally.submitted += 1
         return Reply(asyncio.get_running_loop())
 
     def _post(self, what: Callable[[], object]) -> None:
@@ -269,7 +254,7 @@ class Worker:
         if batch is None:
             return False
         began = time.monotonic()
-        self._started += sum(run.began == now for run in batch.runs)
+        self._tally.started += sum(run.began == now for run in batch.runs)
         try:
             ticket = self._models[batch.model].run(batch)
         except DeviceFull as error:
@@ -278,14 +263,12 @@ class Worker:
         except Exception as error:  # the edge of the thread: only the runs of this batch are lost
             self._lose(batch, error)
             return True
-        self._batches += 1
-        self._batch_steps += batch.num_steps
-        self._clip_steps += batch.num_steps * len(batch.runs)
+        self._tally.batch(batch)
         end = max(batch.started + batch.predicted_ms / 1000, time.monotonic())
         ending = self._scheduler.finished(batch, end, took_ms=float("nan"))
         self._under_way.append(_UnderWay(batch, ticket, ending))
         self._free_at = end
-        self._busy_s += time.monotonic() - began
+        self._tally.busy_s += time.monotonic() - began
         self._take_news()
         self._job_next = bool(self._jobs)
         return True
@@ -308,13 +291,13 @@ class Worker:
                 answers.append((reply, results[run.id]))
         now = time.monotonic()
         self._free_at = now + sum(other.batch.predicted_ms for other in self._under_way) / 1000
-        self._busy_s += now - began
+        self._tally.busy_s += now - began
         self._finish(answers)
 
     def _take_news(self) -> None:
         for run in self._scheduler.take_news().cancelled:
             self._models[run.model].leave(run)
-            self._started += run.began is None
+            self._tally.started += run.began is None
             if (reply := self._replies.pop(run.id, None)) is not None:
                 self._finish([(reply, Cancelled())])
 
@@ -339,7 +322,7 @@ class Worker:
     def _run_job(self, job: Job[Any], reply: Reply) -> None:
         self._job, self._job_next = job, False
         job.between = self._between
-        self._started += 1
+        self._tally.started += 1
         began = time.monotonic()
         result: object
         try:
@@ -351,7 +334,7 @@ class Worker:
             result = error
         finally:
             self._job = None
-        self._busy_s += time.monotonic() - began
+        self._tally.busy_s += time.monotonic() - began
         self._finish([(reply, result)])
 
     def _between(self) -> None:
@@ -374,18 +357,12 @@ class Worker:
         self._take_news()
         for job, reply in self._jobs:
             job.cancel()
-            self._started += 1
+            self._tally.started += 1
             self._finish([(reply, Draining())])
         self._jobs.clear()
 
     def _finish(self, answers: Iterable[tuple[Reply, object]]) -> None:
         """Count and deliver: a result, or an exception."""
         answers = list(answers)
-        for _, result in answers:
-            if isinstance(result, Cancelled | Draining):
-                self._cancelled += 1
-            elif isinstance(result, BaseException):
-                self._failed += 1
-            else:
-                self._done += 1
+        self._tally.ended(result for _, result in answers)
         deliver(answers)

@@ -79,7 +79,7 @@ class DiffusionSource:
         self._first_prefix = checkpoint.first_prefix  # (C, F), on the CPU
         network = checkpoint.config.network
         longest = network.context_frames + network.predict_frames
-        self._models = add_network(worker, name, self._network, self._schedule.num_steps, longest, settings)
+        self._models = add_network(worker, name, self._network, self._schedule.num_steps, longest, settings, 1)
 
     async def generate(self, request: SourceRequest) -> SourceClip:
         """One clip of round(seconds * fps) frames. Raises GenerationFailed; ModelUnavailable without an encoder."""

@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import torch
+from torch import Tensor
 
 from motion_service.clips import TextEmbedding
+from motion_service.engine.graphs import Graphs
 from motion_service.engine.worker import Worker
 from motion_service.mdm.fast import FastDenoiser, supports
 from motion_service.mdm.network import Denoiser
+from motion_service.mdm_adapter.pooled import EncodeTarget, PooledResident, Sizes
 from motion_service.mdm_adapter.stepwise import StepwiseResident, fast_condition, plain_condition
 
 LONG_TEXTS: Final = "(long texts)"
 """Behind the name of a network: its model for texts that batches have no room for."""
 MAX_TOKENS: Final = 512
+TEXT_COLUMNS: Final = 16
+"""Tokens of a text that batches have room for; captions have 8 to 14."""
+LENGTH_STEP: Final = 20
+"""Frames between the length buckets of one-shot models: a clip alone waits for at most so many that are not its own."""
+MOST_CLIPS: Final = 64
+MOST_WINDOWS: Final = 256
+"""Widest batches where memory is not short; wider ones win little (docs/engine-notes.md)."""
+USUAL_MB: Final = 2048
+"""Memory for which the widest batches are meant."""
 
 DtypeName = Literal["auto", "float16", "float32"]
 
 
-@dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How networks are run."""
+    """How networks are run on one device. All networks of a process share one."""
 
-    device: str = "cpu"
-    dtype: DtypeName = "auto"
-    """Of weights and activations; states and samplers are float32 always. auto = float16 on a GPU, float32 on a CPU."""
-    graphs: bool = True
-    """Record CUDA graphs; without them every kernel is launched by the host."""
-    memory_mb: int = 2048
-    """Of the GPU, for all that the engine holds there."""
+    def __init__(
+        self, device: str = "cpu", *, dtype: DtypeName = "auto", graphs: bool = True, memory_mb: int = USUAL_MB
+    ) -> None:
+        """``dtype``: of weights and activations, states and samplers are float32 always; auto = float16 on a GPU, and a
+        CPU always takes float32. ``graphs``: record CUDA graphs. ``memory_mb``: of the GPU, for all that is held there.
+        """
+        self.device = device
+        self.on_gpu = torch.device(device).type == "cuda"
+        self.half = self.on_gpu and dtype != "float32"
+        self.memory_mb = memory_mb
+        self.graphs = Graphs(device, enabled=graphs)
+        """Of all networks: only one runs at a time."""
 
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        if self.dtype == "auto":
-            return torch.float16 if torch.device(self.device).type == "cuda" else torch.float32
-        return torch.float16 if self.dtype == "float16" else torch.float32
+    def batches(self, most: int) -> tuple[int, ...]:
+        """Batch buckets up to ``most`` clips, or fewer where memory is short."""
+        widest = max(1, min(most, most * self.memory_mb // USUAL_MB))
+        return tuple(2**i for i in range(widest.bit_length()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +69,58 @@ class Models:
 
 
 def add_network(
-    worker: Worker, name: str, network: Denoiser, num_times: int, longest: int, settings: EngineSettings
+    worker: Worker,
+    name: str,
+    network: Denoiser,
+    num_times: int,
+    longest: int,
+    settings: EngineSettings,
+    columns: int = TEXT_COLUMNS,
 ) -> Models:
-    """Let ``worker`` run ``network``. ``num_times``: steps of its training; ``longest``: most frames of one clip,
-    prefix included.
+    """Let ``worker`` run ``network`` in batches on a GPU, one clip at a time elsewhere.
+
+    ``num_times``: steps of its training; ``longest``: most frames of one clip, prefix included; ``columns``: tokens of
+    a text that batches have room for, 1 where texts are one token.
     """
-    features, device = network.spec.features, settings.device
-    if not supports(network.spec):
-        worker.add_model(name, StepwiseResident(plain_condition(network, device), features, longest, device))
+    if not (settings.on_gpu and supports(network.spec)):
+        worker.add_model(name, stepwise(network, num_times, longest, settings))
         return Models(name, MAX_TOKENS)
+    is_windowed = network.spec.context_frames > 0
+    lengths = (longest,) if is_windowed else tuple(range(LENGTH_STEP, longest + LENGTH_STEP, LENGTH_STEP))
+    sizes = Sizes(lengths, settings.batches(MOST_WINDOWS if is_windowed else MOST_CLIPS), num_times, columns)
+
+    def new_fast(kernels: bool) -> FastDenoiser:
+        dtype = torch.float16 if settings.half else torch.float32
+        own = kernels and settings.half
+        return FastDenoiser(
+            *(network, num_times), device=settings.device, dtype=dtype, positions=lengths[-1], kernels=own or None
+        )
+
+    worker.add_model(name, PooledResident(new_fast, target_on_cpu(network), sizes, settings.graphs, name))
+    if columns > 1:
+        worker.add_model(f"{name} {LONG_TEXTS}", stepwise(network, num_times, longest, settings))
+    return Models(name, columns)
+
+
+def stepwise(network: Denoiser, num_times: int, longest: int, settings: EngineSettings) -> StepwiseResident:
+    """One clip at a time; on packed weights where the network has them."""
+    features, device = network.spec.features, settings.device
+    if settings.on_gpu or not supports(network.spec):
+        autocast = torch.float16 if settings.half else None
+        return StepwiseResident(plain_condition(network, device, autocast), features, longest, device)
     fast = FastDenoiser(network, num_times, device=device, dtype=torch.float32, positions=longest)
-    worker.add_model(name, StepwiseResident(fast_condition(fast, network), features, longest, device))
-    return Models(name, MAX_TOKENS)
+    return StepwiseResident(fast_condition(fast, network), features, longest, device)
+
+
+def target_on_cpu(network: Denoiser) -> EncodeTarget | None:
+    """Encodes one target without the GPU, where the network takes targets: it is too small to be worth a wait."""
+    if network.spec.target_encoder is None:
+        return None
+    encoder = copy.deepcopy(network.embed_target_cond).cpu()
+
+    @torch.inference_mode()
+    def encode(places: Tensor, asked: Tensor) -> Tensor:
+        out: Tensor = encoder(places[None], asked[None])[0]
+        return out
+
+    return encode

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from motion_service.diffusion.samplers import Denoise
 from motion_service.diffusion.schedule import Step
+from motion_service.engine.costs import CostTable
 from motion_service.engine.resident import DoneTicket, Ticket
 from motion_service.engine.run import Batch, ModelLimits, SamplingRun
 from motion_service.mdm.fast import FastDenoiser
@@ -50,6 +51,9 @@ class StepwiseResident:
         self._device = torch.device(device)
         self._clips: dict[str, _UnderWay] = {}
         self.limits = ModelLimits((longest,), (1,), slots=MAX_IN_FLIGHT)
+
+    def prepare(self, costs: CostTable) -> None:
+        """Nothing is made beforehand; costs are learned from what runs take."""
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> Ticket:

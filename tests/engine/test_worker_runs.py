@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from motion_service.engine.costs import CostTable
 from motion_service.engine.job import Job
 from motion_service.engine.resident import DeviceFull, DoneTicket, Resident, Ticket
 from motion_service.engine.run import Batch, ModelLimits, Priority, SamplingRun
@@ -45,6 +46,10 @@ class Device:
         self.widest = 0
         self.before: Callable[[Batch], None] = lambda batch: None
         self.threads: set[int] = set()
+        self.prepared = False
+
+    def prepare(self, costs: CostTable) -> None:
+        self.prepared = True
 
     def run(self, batch: Batch) -> Ticket:
         self.threads.add(threading.get_ident())
@@ -119,6 +124,21 @@ def test_every_run_gets_its_steps_once_and_its_own_result(seed: int) -> None:
     assert (stats.waiting, stats.running, stats.failed) == (0, 0, 0)
     assert stats.done + stats.cancelled == 63
     assert stats.clip_steps >= stats.batch_steps >= stats.batches > 0
+
+
+def test_models_are_prepared_and_may_change_their_limits() -> None:
+    device = Device()
+
+    async def scenario(worker: Worker) -> None:
+        assert await worker.sample(run_of("first")) == "made first"
+        device.limits = ModelLimits((20, 60, 100))
+        with pytest.raises(ValueError, match="at most 60 frames"):
+            await worker.sample(run_of("early", frames=100))
+        await worker.prepare()
+        assert device.prepared
+        assert await worker.sample(run_of("long", frames=100)) == "made long"
+
+    on_worker(device, scenario)
 
 
 def test_runs_share_batches() -> None:
