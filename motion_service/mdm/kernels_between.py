@@ -1,0 +1,67 @@
+# mypy: ignore-errors
+"""Triton kernels of what stands between the library's products when there are many rows; kernels.py has the rest."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from motion_service.mdm.kernels import _normed
+from motion_service.mdm.kernels_noise import normal_numbers, now_of
+
+
+@triton.jit
+def add_norm_kernel(Y, ADD, NORM, OUT, R, D: tl.constexpr, BM: tl.constexpr):
+    """OUT (R, D) = LN(Y + ADD)"""
+    r = tl.program_id(0) * BM + tl.arange(0, BM)
+    k = tl.arange(0, D)
+    at = r[:, None] * D + k[None, :]
+    inside = (r < R)[:, None]
+    y = tl.load(Y + at, mask=inside, other=0.0).to(tl.float32)
+    y += tl.load(ADD + at, mask=inside, other=0.0).to(tl.float32)
+    tl.store(OUT + at, _normed(y, NORM, k, D).to(OUT.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["AHEAD"])
+def add_norm_guide_kernel(
+    Y, ADD, NORM, OUT, PACKED, PLAN, PROGRESS, R, AHEAD, STEPS, D: tl.constexpr, BM: tl.constexpr
+):  # fmt: skip
+    """The same of both halves, then guidance: OUT (R, D) is what the last projection reads."""
+    r = tl.program_id(0) * BM + tl.arange(0, BM)
+    k = tl.arange(0, D)
+    at = r[:, None] * D + k[None, :]
+    inside = (r < R)[:, None]
+    behind = at + R * D
+    y = tl.load(Y + at, mask=inside, other=0.0).to(tl.float32)
+    y += tl.load(ADD + at, mask=inside, other=0.0).to(tl.float32)
+    with_text = _normed(y, NORM, k, D)
+    y = tl.load(Y + behind, mask=inside, other=0.0).to(tl.float32)
+    y += tl.load(ADD + behind, mask=inside, other=0.0).to(tl.float32)
+    without = _normed(y, NORM, k, D)
+    _, plan = now_of(PLAN, PROGRESS, tl.load(PACKED + r * 2, mask=r < R, other=0), AHEAD, STEPS)
+    guidance = tl.load(plan + 4)
+    out = without + guidance[:, None] * (with_text - without)
+    tl.store(OUT + at, out.to(OUT.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["AHEAD"])
+def posterior_kernel(
+    X0, STATE, PACKED, PLAN, PROGRESS, SEED, R, AHEAD, STEPS, DEPTH,
+    C: tl.constexpr, F: tl.constexpr, P: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """x_t -> x_{t-1} in STATE from predictions X0 (R, P), four features a lane; rows of a prefix stay."""
+    quad = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    r = quad // (P // 4)
+    quad = quad % (P // 4)
+    slot = tl.load(PACKED + r * 2, mask=r < R, other=0)
+    t = tl.load(PACKED + r * 2 + 1, mask=r < R, other=0)
+    done, plan = now_of(PLAN, PROGRESS, slot, AHEAD, STEPS)
+    seed = tl.load(SEED + slot).to(tl.uint64, bitcast=True)
+    noise = tl.reshape(normal_numbers(seed, done + 1, t - C, quad), (BLOCK, 4))
+    n = (quad * 4)[:, None] + tl.arange(0, 4)[None, :]
+    both = ((r < R) & (t >= C))[:, None] & (n < F)
+    state = STATE + (slot * DEPTH + t)[:, None] * P + n
+    x0 = tl.load(X0 + r[:, None] * P + n, mask=both, other=0.0).to(tl.float32)
+    x = tl.load(state, mask=both, other=0.0)
+    x = tl.load(plan + 1)[:, None] * x0 + tl.load(plan + 2)[:, None] * x + tl.load(plan + 3)[:, None] * noise
+    tl.store(state, x, mask=both)
