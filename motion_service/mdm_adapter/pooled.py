@@ -207,8 +207,8 @@ class PooledResident:
     @property
     def nbytes(self) -> int:
         """Device memory of weights, clips and texts; what graphs need is shared by all networks."""
-        parts = [*self._fronts.values(), *self._stages.values()]
-        return self._fast.nbytes + self._pool.nbytes + sum(part.nbytes for part in parts)
+        tables = sum(front.nbytes for front in self._fronts.values())
+        return self._fast.nbytes + self._pool.nbytes + tables + sum(stage.nbytes for stage in self._stages.values())
 
     def _begin(self, runs: Sequence[SamplingRun]) -> None:
         """Give each new run a slot and its text; all or none."""
@@ -289,13 +289,9 @@ class PooledResident:
             front = self._pool.front(width, length * width, longest)
             self._record(("step", length, width), lambda: self._fast.step(front))
             if self.limits.loops and (length, width, self._sizes.steps) in self.limits.loops:
-                self._record(("loop", length, width), lambda: self._loop(front), warm=1)
+                self._record(("loop", length, width), lambda: self._fast.step(front, count=self._sizes.steps), warm=1)
             self._fronts[length, width] = front
         return front
-
-    def _loop(self, front: Front) -> None:
-        for _ in range(self._sizes.steps):
-            self._fast.step(front)
 
     def _step(self, front: Front, key: tuple[Hashable, ...]) -> None:
         front.draw()

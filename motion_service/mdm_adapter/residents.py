@@ -27,6 +27,8 @@ LENGTH_STEP: Final = 20
 MOST_CLIPS: Final = 64
 MOST_WINDOWS: Final = 256
 """Widest batches where memory is not short; wider ones win little (docs/engine-notes.md)."""
+CPU_WIDEST: Final = 4
+"""Windows of ``mini`` on two cores: 130 ms each in fours, 150 alone; more win nothing."""
 USUAL_MB: Final = 2048
 """Memory for which the widest batches are meant."""
 
@@ -50,8 +52,8 @@ class EngineSettings:
         """Of all networks: only one runs at a time."""
 
     def batches(self, most: int) -> tuple[int, ...]:
-        """Batch buckets up to ``most`` clips, or fewer where memory is short."""
-        widest = max(1, min(most, most * self.memory_mb // USUAL_MB))
+        """Batch buckets up to ``most`` clips, or fewer where memory is short; on a CPU wide ones win nothing."""
+        widest = max(1, min(most, most * self.memory_mb // USUAL_MB)) if self.on_gpu else CPU_WIDEST
         return tuple(2**i for i in range(widest.bit_length()))
 
 
@@ -77,23 +79,27 @@ def add_network(
     settings: EngineSettings,
     columns: int = TEXT_COLUMNS,
 ) -> Models:
-    """Let ``worker`` run ``network`` in batches on a GPU, one clip at a time elsewhere.
+    """Let ``worker`` run ``network`` in batches, or one clip at a time where that is no slower: other lengths on a CPU.
 
     ``num_times``: steps of its training; ``longest``: most frames of one clip, prefix included; ``columns``: tokens of
     a text that batches have room for, 1 where texts are one token.
     """
-    if not (settings.on_gpu and supports(network.spec)):
+    is_windowed = network.spec.context_frames > 0
+    if not supports(network.spec) or not (settings.on_gpu or is_windowed):
         worker.add_model(name, stepwise(network, num_times, longest, settings))
         return Models(name, MAX_TOKENS)
-    is_windowed = network.spec.context_frames > 0
     lengths = (longest,) if is_windowed else tuple(range(LENGTH_STEP, longest + LENGTH_STEP, LENGTH_STEP))
-    sizes = Sizes(lengths, settings.batches(MOST_WINDOWS if is_windowed else MOST_CLIPS), num_times, columns)
+    most = MOST_WINDOWS if is_windowed else MOST_CLIPS
+    sizes = Sizes(lengths, settings.batches(most), num_times, columns)
 
     def new_fast(kernels: bool) -> FastDenoiser:
         dtype = torch.float16 if settings.half else torch.float32
-        own = kernels and settings.half
         return FastDenoiser(
-            *(network, num_times), device=settings.device, dtype=dtype, positions=lengths[-1], kernels=own or None
+            *(network, num_times),
+            device=settings.device,
+            dtype=dtype,
+            positions=lengths[-1],
+            kernels=None if kernels else False,
         )
 
     worker.add_model(name, PooledResident(new_fast, target_on_cpu(network), sizes, settings.graphs, name))
