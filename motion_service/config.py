@@ -120,7 +120,7 @@ class Config(BaseSettings):
     with the official program within rounding and is several times slower. A CPU always takes float32."""
 
     engine_graphs: bool = Field(True, validation_alias="MOTION_ENGINE_GRAPHS")
-    """on: steps on a GPU are recorded as CUDA graphs before the service is ready. off: the host launches each kernel."""
+    """on: steps on a GPU are recorded as CUDA graphs at the start. off: the host launches every kernel."""
 
     gpu_memory_mb: int = Field(2048, validation_alias="MOTION_GPU_MEMORY_MB", ge=512, le=1_000_000)
     """Most memory of the GPU that all models, text encoders and graphs take together, in MiB, besides the few hundred

@@ -71,7 +71,7 @@ class Service:
         gc.freeze()
 
     async def _prepare(self) -> None:
-        """Record and time what models run, before somebody waits for it. What fails is made when it is first asked for."""
+        """Record and time what models run before somebody waits for it. What fails is made when first asked for."""
         try:
             await self.worker.prepare()
         except Exception as error:  # the edge of the device: the service starts, and answers say what is wrong
