@@ -21,8 +21,8 @@ from torch import Tensor
 
 from motion_service.clips import FeatureClip, TextEmbedding, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly, rollout
-from motion_service.diffusion.samplers import guided, sample_ddpm
-from motion_service.diffusion.schedule import Schedule, named_schedule
+from motion_service.diffusion.samplers import guided, sample_ddim, sample_ddpm
+from motion_service.diffusion.schedule import Schedule, evenly_spaced, named_schedule, respace
 from motion_service.errors import BadRequest, CheckpointMismatch
 from motion_service.features.vrm_native import CONTACTS, features_to_vrm
 from motion_service.mdm.checkpoint import Checkpoint
@@ -123,8 +123,13 @@ class BatchGenerator:
         *,
         guidance: float | None = None,
         batch: int = 64,
+        steps: int | None = None,
+        ddim: bool = False,
     ) -> None:
-        """``guidance``: None = the model's own. ``batch``: clips at once. Raises CheckpointMismatch for other texts."""
+        """``guidance``, ``steps``: None = the model's own. ``batch``: clips at once. ``ddim``: not ancestral sampling.
+
+        Raises CheckpointMismatch for other texts, BadRequest for steps that the model does not have.
+        """
         if encoder.name != checkpoint.config.text_encoder:
             raise CheckpointMismatch(f"texts are encoded by {encoder.name}, not {checkpoint.config.text_encoder}")
         self.guidance = checkpoint.config.guidance if guidance is None else guidance
@@ -134,7 +139,13 @@ class BatchGenerator:
         self._device = device
         self._batch = batch
         self._network = checkpoint.network.to(device)
-        self._schedule: Schedule = named_schedule(checkpoint.config.schedule, checkpoint.config.steps)
+        self.ddim = ddim
+        self._schedule = _shortened(named_schedule(checkpoint.config.schedule, checkpoint.config.steps), steps)
+
+    @property
+    def steps(self) -> int:
+        """Diffusion steps of a window."""
+        return self._schedule.num_steps
 
     def generate(self, wishes: Sequence[tuple[str, int]], seconds: float) -> list[GeneratedClip]:
         """One clip a wish (prompt, seed), in order, each of ``seconds``."""
@@ -194,7 +205,8 @@ class BatchGenerator:
             return self._network.denoise(x_t, t, memory, twice)
 
         start = noise(prefix.new_empty(len(embeddings), spec.predict_frames, spec.features))
-        return continue_smoothly(prefix, sample_ddpm(guided(denoise, self.guidance), start, self._schedule, noise))
+        sample = sample_ddim if self.ddim else sample_ddpm
+        return continue_smoothly(prefix, sample(guided(denoise, self.guidance), start, self._schedule, noise))
 
     def _tokens(self, embeddings: Sequence[TextEmbedding]) -> tuple[Tensor, Tensor]:
         """Embeddings padded to one length: tokens (B, L, E), mask (B, L)."""
@@ -202,3 +214,12 @@ class BatchGenerator:
         tokens = pad([e.tokens for e in embeddings], batch_first=True)
         mask = pad([e.mask for e in embeddings], batch_first=True)
         return tokens.to(self._device), mask.to(self._device)
+
+
+def _shortened(whole: Schedule, steps: int | None) -> Schedule:
+    """Fewer of the steps, as a request with ``steps`` takes them."""
+    if steps is None:
+        return whole
+    if not 1 <= steps <= whole.num_steps:
+        raise BadRequest(f"steps: {steps} asked, the model has 1 to {whole.num_steps}")
+    return respace(whole, evenly_spaced(whole.num_steps, steps))
