@@ -23,7 +23,7 @@ from motion_service.api.http import create_app
 from motion_service.api.security import check_exposure
 from motion_service.config import Config, default_options_from_environment, unknown_variables
 from motion_service.engine.costs import cpu_costs, h100_costs
-from motion_service.engine.worker import Worker
+from motion_service.engine.worker import SWITCH_S, Worker
 from motion_service.errors import BadRequest, ModelUnavailable, MotionError
 from motion_service.jobs import Jobs
 from motion_service.loading import choose_device, load_sources
@@ -43,8 +43,6 @@ EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: do not restart, somebody has
 CPU_QUEUE: Final = 32
 GPU_QUEUE: Final = 256
 """Requests inside at one time where nothing is configured."""
-SWITCH_S: Final = 0.0005
-"""How long a thread may keep the interpreter while others wait. The usual 5 ms are half of a whole clip on a GPU."""
 WARM_UP_PROMPT: Final = "a person waves with the right hand"
 
 

@@ -26,6 +26,8 @@ from motion_service.engine.scheduler import Policy, Scheduler
 from motion_service.engine.tally import Tally, WorkerStats
 from motion_service.errors import Cancelled, Draining, GenerationFailed
 
+SWITCH_S: Final = 0.0005
+"""How long a thread may keep the interpreter while others wait. The usual 5 ms are half of a whole clip on a GPU."""
 AHEAD_S: Final = 0.003
 """The next batch is chosen so long before the device is predicted to be free: earlier, and new runs wait longer;
 later, and the device waits for the host."""
