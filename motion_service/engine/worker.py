@@ -268,6 +268,8 @@ class Worker:
         self._tally.batch(batch)
         end = max(batch.started + batch.predicted_ms / 1000, time.monotonic())
         ending = self._scheduler.finished(batch, end, took_ms=float("nan"))
+        for run in ending:  # what comes next on the device may have its place: it comes later there too
+            self._models[run.model].leave(run)
         self._under_way.append(_UnderWay(batch, ticket, ending))
         self._free_at = end
         self._tally.busy_s += time.monotonic() - began
@@ -288,7 +290,6 @@ class Worker:
         except Exception as error:  # the edge of the device
             results = dict.fromkeys((run.id for run in under_way.ending), error)
         for run in under_way.ending:
-            self._models[run.model].leave(run)
             if (reply := self._replies.pop(run.id, None)) is not None:
                 answers.append((reply, results[run.id]))
         now = time.monotonic()

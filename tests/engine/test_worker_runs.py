@@ -277,3 +277,13 @@ def test_a_stop_without_drain_drops_runs_and_frees_their_places() -> None:
             await worker.sample(run_of("late"))
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_places_are_free_for_those_that_the_scheduler_lets_in() -> None:
+    """While a batch is with the device, the next one may already need the places of runs that end with it."""
+    device = Device(seconds=0.003, limits=ModelLimits((20,), (1, 2), slots=2, packed=True))
+
+    async def scenario(worker: Worker) -> None:
+        await asyncio.gather(*(worker.sample(run_of(i, steps=2)) for i in range(40)))
+
+    on_worker(device, scenario)
