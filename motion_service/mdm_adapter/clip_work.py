@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from motion_service.clips import TextEmbedding
-from motion_service.diffusion.schedule import Schedule, Step, Variance
+from motion_service.diffusion.schedule import Schedule, Step, Variance, evenly_spaced, respace
 from motion_service.engine.run import Priority, SamplingRun
 from motion_service.engine.worker import Worker
 
@@ -69,6 +69,31 @@ async def sample_clip(
     )
     features = cast("Tensor", await worker.sample(run))
     return features, max(0.0, (run.began or run.arrival) - run.arrival)
+
+
+class StepTable:
+    """The schedules that one model can be sampled with, each made once: requests ask for a few again and again."""
+
+    def __init__(self, schedule: Schedule, variance: Variance = "small") -> None:
+        self._variance: Variance = variance
+        self._schedules = {schedule.num_steps: schedule}
+        self._whole = schedule
+        self._steps: dict[tuple[int, bool], tuple[Step, ...]] = {}
+
+    def schedule(self, num_steps: int) -> Schedule:
+        """The schedule of so many steps, 1 to those of training, evenly spaced."""
+        if num_steps not in self._schedules:
+            kept = evenly_spaced(self._whole.num_steps, num_steps)
+            self._schedules[num_steps] = respace(self._whole, kept)
+        return self._schedules[num_steps]
+
+    def steps(self, num_steps: int, *, deterministic: bool = False) -> tuple[Step, ...]:
+        """In sampling order: ancestral sampling, or DDIM without fresh noise."""
+        key = num_steps, deterministic
+        if key not in self._steps:
+            schedule = self.schedule(num_steps)
+            self._steps[key] = schedule_to_steps(schedule, deterministic=deterministic, variance=self._variance)
+        return self._steps[key]
 
 
 def schedule_to_steps(

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from motion_service.clips import FeatureClip, TextEmbedding, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly
-from motion_service.diffusion.schedule import Schedule, Step, evenly_spaced, named_schedule, respace
+from motion_service.diffusion.schedule import Schedule, Step, named_schedule
 from motion_service.engine.worker import Worker
 from motion_service.errors import CheckpointMismatch
 from motion_service.features.vrm_native import CONTACTS, features_to_vrm
 from motion_service.mdm.checkpoint import Checkpoint
 from motion_service.mdm.reader import Reading, TextReader
-from motion_service.mdm_adapter.clip_work import ClipWork, Urgency, sample_clip, schedule_to_steps, window_seed
+from motion_service.mdm_adapter.clip_work import ClipWork, StepTable, Urgency, sample_clip, window_seed
 from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_cues
 from motion_service.mdm_adapter.residents import EngineSettings, add_network
 from motion_service.mdm_adapter.stopwatch import Stopwatch
@@ -44,10 +44,8 @@ class Sampling:
     """Of what is drawn besides the noise of windows."""
     deterministic: bool
     """DDIM without fresh noise instead of ancestral sampling."""
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        return schedule_to_steps(self.schedule, deterministic=self.deterministic)
+    steps: tuple[Step, ...]
+    """What that comes to."""
 
 
 class DiffusionSource:
@@ -66,6 +64,7 @@ class DiffusionSource:
     ) -> None:
         """Raises CheckpointMismatch when the checkpoint wants other features, another encoder or no windows."""
         self._schedule = _check_fit(checkpoint, encoder)
+        self._table = StepTable(self._schedule)
         settings = settings or EngineSettings()
         self.name = name
         self._config = checkpoint.config
@@ -150,7 +149,7 @@ class DiffusionSource:
         own = self._schedule.num_steps
         wanted = own if request.steps is None else request.steps
         steps = min(max(wanted, 1), own)
-        schedule = self._schedule if steps == own else respace(self._schedule, evenly_spaced(own, steps))
+        is_ddim = request.sampler == "ddim"
         guidance = self._config.guidance if request.guidance is None else request.guidance
         warnings: tuple[str, ...] = ()
         if steps != wanted:
@@ -161,9 +160,14 @@ class DiffusionSource:
             warnings += (f"target_joints: {self.name} takes no targets; they were left out",)
         if request.official_noise:
             warnings += (f"noise: the official draws are for official weights; {self.name} draws its own",)
-        return Sampling(
-            schedule, guidance, torch.Generator().manual_seed(request.seed), request.sampler == "ddim"
-        ), warnings
+        sampling = Sampling(
+            self._table.schedule(steps),
+            guidance,
+            torch.Generator().manual_seed(request.seed),
+            is_ddim,
+            self._table.steps(steps, deterministic=is_ddim),
+        )
+        return sampling, warnings
 
     def _read(self, cues: Sequence[Cue], generator: torch.Generator) -> list[Reading]:
         readings = read_cues(cues, self._encoder, self._reader, generator)

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from motion_service.clips import TextEmbedding
 from motion_service.diffusion.samplers import Denoise, Noise, inpainted, official_noise, sample_ddim, sample_ddpm
-from motion_service.diffusion.schedule import Schedule, Step, Variance, evenly_spaced, named_schedule, respace
+from motion_service.diffusion.schedule import Schedule, Step, Variance, named_schedule
 from motion_service.errors import CheckpointMismatch
 from motion_service.features.humanml3d import denormalise, normalise
 from motion_service.features.statistics import Statistics
 from motion_service.mdm.guidance import conditioned
 from motion_service.mdm.official import OfficialCheckpoint
-from motion_service.mdm_adapter.clip_work import schedule_to_steps
+from motion_service.mdm_adapter.clip_work import StepTable
 from motion_service.text_encoder import LimitedTextEncoder, TextEncoder
 
 MAX_FRAMES: Final = 196
@@ -99,6 +99,7 @@ class OfficialSampler:
         except ValueError as error:
             raise CheckpointMismatch(f"checkpoint {checkpoint.name!r}: {error}") from error
         self.checkpoint = checkpoint
+        self._table = StepTable(self.schedule, self.variance)
         self.spec = checkpoint.config.network
         self.encoder = encoder
         self.device = torch.device(device)
@@ -129,7 +130,7 @@ class OfficialSampler:
         own = self.schedule.num_steps
         wanted = own if steps is None else steps
         taken = min(max(wanted, 1), own)
-        schedule = self.schedule if taken == own else respace(self.schedule, evenly_spaced(own, taken))
+        schedule = self._table.schedule(taken)
         warnings: tuple[str, ...] = ()
         if taken != wanted:
             warnings += (f"steps: {wanted} asked, {self.checkpoint.name} has 1 to {own}: {taken} taken",)
@@ -173,7 +174,7 @@ class OfficialSampler:
 
     def steps(self, run: Run) -> tuple[Step, ...]:
         """The steps of a run, in sampling order."""
-        return schedule_to_steps(run.schedule, deterministic=run.deterministic, variance=self.variance)
+        return self._table.steps(run.schedule.num_steps, deterministic=run.deterministic)
 
     @property
     def variance(self) -> Variance:
