@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import random
 import threading
 import time
@@ -13,9 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from motion_service.mdm.published import Kind
 from motion_service.training.bench_results import Target, device_slug, new_row, percentile, summary_ms, write_result
+from motion_service.training.bench_server import ServerFailed, add_server_options, running_server, server_settings
 from motion_service.training.http_load import Load, Outcome, draw_prompt, generator_limit, run_load
 from motion_service.training.neighbour import neighbour, run_until
+from motion_service.training.official_speed import OfficialSpeed
+from tests.upstream_stand_in import tiny_checkpoint, write_program
 
 
 class Served(ThreadingHTTPServer):
@@ -175,3 +181,37 @@ def test_a_result_has_its_device_in_its_name(tmp_path: Path, monkeypatch: pytest
     result = {"benchmark": "latency", "machine": {"gpu": "NVIDIA GB10", "cpu": "", "cores": 20}, "rows": []}
     path = write_result(result)
     assert path.name == "latency-gb10.json" and json.loads(path.read_text()) == result
+
+
+# --- server -----------------------------------------------------------------------------------------------------------
+
+
+def test_settings_of_a_server_come_from_the_options_and_not_from_the_caller(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_server_options(parser)
+    options = parser.parse_args(["--device", "cpu", "--checkpoints", str(tmp_path), "--set", "MOTION_WARM_UP=off"])
+    settings = server_settings(options)
+    assert settings["MOTION_DEVICE"] == "cpu" and settings["MOTION_WARM_UP"] == "off"
+    assert settings["CHECKPOINT_DIR"] == str(tmp_path) and "random-" in settings["MOTION_MDM_DIP_CKPT"]
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    environment = {**os.environ, "MOTION_PORT": "no number"}  # the caller's settings are left out
+    with (
+        pytest.raises(ServerFailed, match="OUTPUT_DIR"),
+        running_server({"OUTPUT_DIR": "/elsewhere"}, environment, tmp_path),
+    ):
+        pass
+
+
+# --- the official code ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "frames"), [("mdm", 8), ("dip", 40), ("dip-target", 80)])
+def test_the_official_code_is_timed_on_clips_windows_and_windows_in_a_row(
+    tmp_path: Path, kind: Kind, frames: int
+) -> None:
+    official = OfficialSpeed(tiny_checkpoint(kind), write_program(tmp_path), "cpu")
+    times = official.batch_ms(frames, batch=2)
+    assert len(times) == 5 and min(times) > 0
+    assert official.version.startswith("files ")
