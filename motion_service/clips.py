@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import fields as dataclass_fields
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -90,6 +92,10 @@ class FeatureClip:
         if not bool(torch.isfinite(self.features).all()):
             raise NonFiniteOutput()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes the numbers travel as one plain array."""
+        return _receive_features, (self.features.numpy(), self.layout, self.fps)
+
 
 @dataclass(frozen=True, slots=True)
 class JointClip:
@@ -148,6 +154,15 @@ class VrmClip:
         if shortest < 1 - 1e-3 or longest > 1 + 1e-3:
             raise GenerationFailed("rotation tracks must hold unit quaternions")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes the tracks travel as a few plain arrays."""
+        fields = {item.name: getattr(self, item.name) for item in dataclass_fields(self)}
+        fields["rotations"] = torch.stack([*self.rotations.values()]).numpy()  # (J, T, 4)
+        fields["expressions"] = torch.stack([*self.expressions.values()]).numpy() if self.expressions else None
+        for name in ("hips", "contacts", "gaze"):
+            fields[name] = None if fields[name] is None else fields[name].numpy()
+        return _receive_clip, (tuple(self.rotations), tuple(self.expressions), fields)
+
     @property
     def num_frames(self) -> int:
         return int(self.hips.shape[0])
@@ -156,6 +171,22 @@ class VrmClip:
     def seconds(self) -> float:
         """Length of the data: frames divided by rate."""
         return self.num_frames / self.fps
+
+
+def _receive_features(features: Any, layout: Literal["vrm", "humanml3d"], fps: float) -> FeatureClip:
+    return FeatureClip(torch.from_numpy(features), layout, fps)
+
+
+def _receive_clip(bones: tuple[str, ...], expressions: tuple[str, ...], fields: dict[str, Any]) -> VrmClip:
+    tensors = {name: torch.from_numpy(part) if isinstance(part, np.ndarray) else part for name, part in fields.items()}
+    rows = tensors["expressions"] if expressions else ()
+    return VrmClip(
+        **tensors
+        | {
+            "rotations": dict(zip(bones, tensors["rotations"].unbind(0), strict=True)),
+            "expressions": dict(zip(expressions, rows, strict=True)),
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,10 @@ class Config(BaseSettings):
     """Most memory of the GPU that all models, text encoders and graphs take together, in MiB, besides the few hundred
     that CUDA itself takes. Less than the default makes batches narrower."""
 
+    answer_processes: int | None = Field(None, validation_alias="MOTION_ANSWER_PROCESSES", ge=0, le=64)
+    """Processes that make answers of motion, some 300 MB each; 0 = threads of the service's own. Unset: beside a GPU on
+    a machine of at least 8 cores, half as many as cores and at most 8; else 0."""
+
     queue_size: int | None = Field(None, validation_alias="MOTION_QUEUE_SIZE", ge=1, le=100_000)
     """Requests being worked on or waiting at one time; one more is answered 429 with Retry-After. Default: 32 on a CPU,
     256 on a GPU."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from motion_service.config import Config, default_options_from_environment, unkn
 from motion_service.engine.costs import cpu_costs, h100_costs
 from motion_service.engine.worker import SWITCH_S, Worker
 from motion_service.errors import BadRequest, ModelUnavailable, MotionError
+from motion_service.finishing import Finisher, ProcessFinisher, ThreadFinisher, default_processes
 from motion_service.jobs import Jobs
 from motion_service.loading import choose_device, load_sources
 from motion_service.pipeline import DEFAULT_SECONDS, Pipeline, Route
@@ -55,8 +57,10 @@ class Service:
     sources: Mapping[str, MotionSource]
 
     async def start(self, warm_up: bool) -> None:
-        """Start the model thread; when asked, let every source make one clip; then keep the collector off it all."""
+        """Start the model thread and whatever makes answers; when asked, let every source make one clip; then keep the
+        collector off it all."""
         self.worker.start()
+        await self.jobs.pipeline.finisher.start()
         if warm_up:
             await self._prepare()
         placeholder = self.jobs.pipeline.placeholder
@@ -78,6 +82,7 @@ class Service:
     async def stop(self) -> None:
         """Finish what runs."""
         await self.worker.stop()
+        await self.jobs.pipeline.finisher.stop()
 
 
 def load_service(config: Config) -> Service:
@@ -101,8 +106,17 @@ def load_service(config: Config) -> Service:
         read_smpl()  # better no service than one that refuses every request
     admission = Admission(config.queue_size or (GPU_QUEUE if on_gpu else CPU_QUEUE))
     llm = load_llm(config)
-    pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm)
+    finisher = load_finisher(config, store)
+    pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm, finisher)
     return Service(Jobs(pipeline), worker, sources)
+
+
+def load_finisher(config: Config, store: ArtifactStore) -> Finisher:
+    """Who makes the answers: threads, or as many processes as the settings or the machine say."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    own_choice = default_processes(cores, choose_device(config))
+    count = own_choice if config.answer_processes is None else config.answer_processes
+    return ProcessFinisher(store, count, config.log_level) if count else ThreadFinisher(store)
 
 
 def load_defaults(config: Config, avatars: AvatarShelf) -> MotionOptions:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final, Literal
 
 from motion_service.admission import Admission
-from motion_service.answer import Answer, Take, take_to_answer
+from motion_service.answer import Answer, Take
 from motion_service.clips import PromptPlan, VrmClip
 from motion_service.edit import check_length, describe_edit, edit_defaults, put_in, request_to_original, request_to_plan
 from motion_service.edit_schemas import EditRequest
@@ -27,6 +27,8 @@ from motion_service.errors import (
     MotionError,
     NotFound,
 )
+from motion_service.finishing import Finisher, ThreadFinisher
+from motion_service.mdm_adapter.decode import decode
 from motion_service.prompt.llm import LlmSettings, read_with_llm
 from motion_service.prompt.plan import prompt_to_plan
 from motion_service.prompt.times import times_to_seconds
@@ -56,6 +58,7 @@ class Pipeline:
 
     ``rates`` are the frames a second of answers of each route when nobody says; none means the model's own.
     ``llm`` is the language model that is asked what a prompt means; the rules answer when it does not in time.
+    ``finisher`` makes the answers; threads of this process when nobody says.
     ``load_smpl`` reads the SMPL model, once and only when it is asked for; it raises :class:`BadRequest` without files.
     """
 
@@ -70,10 +73,12 @@ class Pipeline:
         rates: Mapping[Route, float] | None = None,
         load_smpl: Callable[[], SmplAssets] | None = None,
         llm: LlmSettings | None = None,
+        finisher: Finisher | None = None,
     ) -> None:
         self.sources = sources
         self.placeholder = placeholder
         self.store = store
+        self.finisher = finisher or ThreadFinisher(store)
         self.admission = admission
         self.defaults = defaults
         self.avatars = avatars or AvatarShelf(None)
@@ -96,7 +101,7 @@ class Pipeline:
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
             take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl)
-            return await asyncio.to_thread(take_to_answer, take, self.store)
+            return await self._finish_or_fall_back(take, wish)
 
     async def edit(self, request: EditRequest, job_id: str) -> Answer:
         """A clip of the client's with a part made anew. There is no placeholder: standing still in it would spoil it.
@@ -128,7 +133,7 @@ class Pipeline:
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
             take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl)
-            return await asyncio.to_thread(take_to_answer, take, self.store)
+            return await self.finisher.finish(take)
 
     async def _read_prompt(self, prompt: str) -> PromptPlan:
         plan = await asyncio.to_thread(prompt_to_plan, prompt)
@@ -226,6 +231,17 @@ class Pipeline:
                 raise failure from error
             return await _repeat(self.placeholder, wish, options.repetitions), reason
 
+    async def _finish_or_fall_back(self, take: Take, wish: SourceRequest) -> Answer:
+        """The answer; a placeholder when the model's numbers make no pose, or whatever was to make it was lost."""
+        try:
+            return await self.finisher.finish(take)
+        except GenerationFailed as failure:
+            log_event("answer not made", error=failure, reason=failure.problem)
+            if self.placeholder is None or take.fallback_reason is not None:
+                raise
+            made = await _repeat(self.placeholder, wish, take.options.repetitions)
+            return await self.finisher.finish(replace(take, made=made, fallback_reason=failure.problem))
+
     def _choose_source(self, provider: str, route: Route, seconds: float, targets: bool) -> MotionSource:
         name = provider
         if provider == "auto":
@@ -271,7 +287,10 @@ async def _repeat_edit(
     return await asyncio.to_thread(
         lambda: [
             replace(
-                made, clip=put_in(clip, made.clip, edit), joints=None, facts={**made.facts, **describe_edit(clip, edit)}
+                made,
+                clip=put_in(clip, decode(made)[0], edit),
+                joints=None,
+                facts={**made.facts, **describe_edit(clip, edit)},
             )
             for made in raw
         ]

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from motion_service.clips import PromptPlan, VrmClip
+from motion_service.clips import FeatureClip, PromptPlan, VrmClip
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,8 @@ class SourceRequest:
 class SourceClip:
     """What a source made, with its provenance."""
 
-    clip: VrmClip
+    clip: VrmClip | FeatureClip
+    """Bones, or the features of a model as they are: these are decoded where the answer is made."""
     generator: str
     checkpoint: str | None
     licence: str | None
@@ -45,7 +46,7 @@ class SourceClip:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     joints: Tensor | None = None
-    """(T, 22, 3) HumanML3D joints in m, where the model makes joints; the clip is retargeted from them."""
+    """(T, 22, 3) HumanML3D joints in m that go with bones, where the source makes both."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Further metadata, JSON values only."""
 

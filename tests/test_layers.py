@@ -20,11 +20,12 @@ LEVELS: dict[str, int] = {
     **dict.fromkeys(["errors", "config", "geometry", "diffusion", "faults", "humanoid", "wording"], 0),
     **dict.fromkeys(["clips", "schemas", "telemetry"], 1),
     **dict.fromkeys(
-        ["source", "features", "prompt", "text_encoder", "mdm", "engine", "store", "admission", "client"], 2
+        ["source", "features", "prompt", "text_encoder", "mdm", "engine", "store", "admission", "processes", "client"],
+        2,
     ),
     **dict.fromkeys(["vrm", "download"], 3),
     **dict.fromkeys(["export", "placeholder", "quality", "mdm_adapter"], 4),
-    **dict.fromkeys(["edit", "speak", "training", "answer", "verify", "sampling"], 5),
+    **dict.fromkeys(["edit", "speak", "training", "answer", "finishing", "verify", "sampling"], 5),
     "pipeline": 6,
     **dict.fromkeys(["stream", "jobs"], 7),
     "api": 8,
@@ -33,6 +34,7 @@ LEVELS: dict[str, int] = {
 """A unit (a module or a package of motion_service) may import the units of lower levels."""
 
 SAME_LEVEL: dict[str, set[str]] = {
+    "finishing": {"answer"},
     "jobs": {"stream"},
     "cluster": {"main"},
     "cli": {"main", "cluster"},
@@ -69,7 +71,8 @@ MAX_FUNCTION_LINES = 60
 
 BROAD_EXCEPT: dict[str, str] = {
     "pipeline:_make_or_fall_back": "the edge of the models: whatever they throw, the avatar must not freeze",
-    "jobs:_write": "the edge of the thread that writes files after the answer",
+    "jobs:_save": "the edge of the thread that writes files after the answer",
+    "processes:_answer": "the edge of a process: whatever a call does, the next one is answered",
     "engine.worker:_main": "the edge of the model thread: whoever starts it gets to know what went wrong",
     "engine.worker:_hand_out": "the edge of the model thread: a failing batch loses its own runs only",
     "engine.worker:_complete": "the edge of the device: what it reports belongs to the runs of that batch",

@@ -20,7 +20,7 @@ from motion_service.diffusion.rollout import continue_smoothly
 from motion_service.diffusion.schedule import Schedule, Step, named_schedule
 from motion_service.engine.worker import Worker
 from motion_service.errors import CheckpointMismatch
-from motion_service.features.vrm_native import CONTACTS, features_to_vrm
+from motion_service.features.vrm_native import CONTACTS
 from motion_service.mdm.checkpoint import Checkpoint
 from motion_service.mdm.reader import Reading, TextReader
 from motion_service.mdm_adapter.clip_work import ClipWork, StepTable, Urgency, sample_clip, window_seed
@@ -99,9 +99,9 @@ class DiffusionSource:
             parts.append(window[:frames])
             prefix = torch.cat([prefix, parts[-1]])[-len(prefix) :]
         watch.lap("sample")
-        clip = await asyncio.to_thread(lambda: features_to_vrm(self._to_features(torch.cat(parts))))
-        watch.lap("decode")
-        return self._to_source_clip(clip, request, sampling, readings, warnings, watch.timings_ms)
+        return self._to_source_clip(
+            self._to_features(torch.cat(parts)), request, sampling, readings, warnings, watch.timings_ms
+        )
 
     async def sample_window(
         self,
@@ -123,7 +123,7 @@ class DiffusionSource:
 
     def _to_source_clip(
         self,
-        clip: VrmClip,
+        clip: VrmClip | FeatureClip,
         request: SourceRequest,
         sampling: Sampling,
         readings: Sequence[Reading],

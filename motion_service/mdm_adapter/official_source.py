@@ -19,7 +19,7 @@ from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding
 from motion_service.engine.job import Job
 from motion_service.engine.worker import Worker
 from motion_service.errors import BadRequest
-from motion_service.features.humanml3d import HUMANML3D_FPS, features_to_clip, features_to_end
+from motion_service.features.humanml3d import HUMANML3D_FPS, features_to_end
 from motion_service.features.prefixes import choose_prefix, load_prefixes
 from motion_service.features.target_location import TRAJECTORY, request_to_target
 from motion_service.features.vrm_native import RootStart
@@ -29,7 +29,6 @@ from motion_service.mdm_adapter.official import MAX_FRAMES, Conditions, Official
 from motion_service.mdm_adapter.residents import EngineSettings, Models, add_network
 from motion_service.mdm_adapter.stopwatch import Stopwatch
 from motion_service.source import SourceClip, SourceRequest
-from motion_service.vrm.retarget import joints_to_vrm
 
 STRIDE_M: Final = 2.0
 """Way on the floor that one window of a model with target can make, about a fast walk."""
@@ -72,12 +71,9 @@ class OfficialSource:
             sampled = await self._sample(texts[0], num_frames, run, request, watch)
             features = self.sampler.to_features(sampled)
         watch.lap("sample")
-        joints = await asyncio.to_thread(features_to_clip, FeatureClip(features, "humanml3d", HUMANML3D_FPS))
-        clip = await asyncio.to_thread(joints_to_vrm, joints)
-        watch.lap("decode")
         checkpoint = self.sampler.checkpoint
         return SourceClip(
-            clip=clip,
+            clip=FeatureClip(features, "humanml3d", HUMANML3D_FPS),
             generator=self.name,
             checkpoint=checkpoint.name,
             licence=checkpoint.config.licence,
@@ -86,7 +82,6 @@ class OfficialSource:
             seed=request.seed,
             timings_ms=watch.timings_ms,
             warnings=(*warnings, *untranslated(request.plan), *self.sampler.cut_warnings(cue.text for cue in cues)),
-            joints=joints.positions,
             facts=facts,
         )
 

@@ -43,6 +43,10 @@ class Body:
             raise BadRequest("the hips of a body must stand above the floor", field="avatar")
         object.__setattr__(self, "rest", ordered)
 
+    def __reduce__(self) -> tuple[type[Body], tuple[dict[str, Vector]]]:
+        """Between processes only the rest places travel, not what was worked out of them."""
+        return Body, (dict(self.rest),)
+
     @property
     def bones(self) -> tuple[str, ...]:
         """Bones in the order J of this body, parents before children."""

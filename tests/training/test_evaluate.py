@@ -62,6 +62,7 @@ from motion_service.training.scores import (
     recognition,
     side_and_direction,
 )
+from tests.fakes import with_bones
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "data" / "motion" / "training" / "corpus.xz"
@@ -432,7 +433,7 @@ def test_a_batch_makes_the_clips_of_the_service(steps: int | None, sampler: Any)
             asked = [
                 SourceRequest(prompt_to_plan(text), 3.0, seed, steps=steps, sampler=sampler) for text, seed in wishes
             ]
-            return [(await source.generate(request)).clip for request in asked]
+            return [with_bones(await source.generate(request)).clip for request in asked]
         finally:
             await worker.stop()
 

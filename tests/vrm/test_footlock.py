@@ -31,7 +31,7 @@ from motion_service.vrm.lowpass import smooth
 from motion_service.vrm.resample import resample_clip
 from motion_service.vrm.retarget import joints_to_vrm
 from motion_service.vrm.two_bone import MAX_REACH, turn_leg
-from tests.fakes import MINI
+from tests.fakes import MINI, with_bones
 
 GOLDEN = Path(__file__).resolve().parents[2] / ".." / "shared" / "goldens" / "representation.npz"
 PROMPTS = ("a person walks forward", "a person waves with the right hand", "お辞儀をする")
@@ -87,7 +87,7 @@ def walked() -> dict[str, VrmClip]:
         try:
             source = DiffusionSource(load_checkpoint(MINI), UseEncoder(), worker)
             plans = {prompt: SourceRequest(prompt_to_plan(prompt), 3.0, seed=3) for prompt in PROMPTS}
-            return {prompt: (await source.generate(request)).clip for prompt, request in plans.items()}
+            return {prompt: with_bones(await source.generate(request)).clip for prompt, request in plans.items()}
         finally:
             await worker.stop()
 
