@@ -49,6 +49,8 @@ DEFAULT_SECONDS: Final = 5.0
 MODEL_FPS: Final = 20.0
 MAX_FRAMES: Final = 20_000
 """Most frames of one answer, all repetitions together: 120 s at 120 fps, or 8 clips of 120 s at 20; about 30 MB."""
+KEPT_PLANS: Final = 1024
+"""Readings of prompts that are remembered, the newest: assistants ask for the same things again."""
 MDM_SECONDS: Final = 9.8
 """Longest clip of the one-shot model (196 frames at 20 fps); beyond it ``auto`` takes one that goes on."""
 
@@ -85,6 +87,7 @@ class Pipeline:
         self.rates = rates or {}
         self.load_smpl = load_smpl
         self.llm = llm
+        self._plans: dict[str, PromptPlan] = {}
 
     async def generate(self, request: GenerateRequest, route: Route, job_id: str) -> Answer:
         """The whole flow. Raises :class:`QueueFull`, :class:`BadRequest`, and failures when there is no placeholder."""
@@ -136,7 +139,12 @@ class Pipeline:
             return await self.finisher.finish(take)
 
     async def _read_prompt(self, prompt: str) -> PromptPlan:
-        plan = await asyncio.to_thread(prompt_to_plan, prompt)
+        plan = self._plans.get(prompt)
+        if plan is None:
+            plan = await asyncio.to_thread(prompt_to_plan, prompt)
+            self._plans[prompt] = plan
+            if len(self._plans) > KEPT_PLANS:
+                del self._plans[next(iter(self._plans))]
         return plan if self.llm is None else await read_with_llm(prompt, plan, self.llm)
 
     def _plan_to_wish(

@@ -198,9 +198,10 @@ def _serve(link: socket.socket, setup: Callable[[], Handler], niceness: int) -> 
     handle = setup()
     with link, link.makefile("rb") as calls:
         _send(link, b"ready")
-        while head := calls.read(_LENGTH.size):
-            data = calls.read(_LENGTH.unpack(head)[0])
-            _send(link, _answer(handle, data))
+        with suppress(ConnectionResetError):  # the parent left without reading all of it
+            while head := calls.read(_LENGTH.size):
+                data = calls.read(_LENGTH.unpack(head)[0])
+                _send(link, _answer(handle, data))
 
 
 def _answer(handle: Handler, data: bytes) -> bytes:
