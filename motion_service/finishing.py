@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
@@ -31,6 +33,8 @@ from motion_service.vrm.stage import neutral_pose
 
 MAX_PROCESSES: Final = 8
 FEWEST_CORES: Final = 8
+THREADS: Final = 2
+"""With one, a long clip or a video would hold up all others; more of them only hinder each other."""
 LATE_NICENESS: Final = 15
 """How much the process that writes videos gives way to those that make answers."""
 
@@ -63,22 +67,25 @@ class Finisher(Protocol):
 class ThreadFinisher:
     """A :class:`Finisher` in threads of this process."""
 
-    def __init__(self, store: ArtifactStore) -> None:
+    def __init__(self, store: ArtifactStore, threads: int = THREADS) -> None:
         self._store = store
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="motion-answers")
 
     async def start(self) -> None:
         """There is nothing to get ready."""
 
     async def finish(self, take: Take) -> Answer:
-        """In one of the event loop's threads."""
-        return await asyncio.to_thread(take_to_answer, take, self._store)
+        """In the first thread that is free."""
+        work = partial(copy_context().run, take_to_answer, take, self._store)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def save(self, late: LateFile) -> None:
         """In the caller's thread."""
         late.save(self._store)
 
     async def stop(self) -> None:
-        """There is nothing to stop."""
+        """Wait for what the threads are at."""
+        await asyncio.to_thread(self._threads.shutdown)
 
 
 class ProcessFinisher:
@@ -115,7 +122,7 @@ class ProcessFinisher:
 
     async def stop(self) -> None:
         """End the processes after what they are at."""
-        await asyncio.gather(self._makers.stop(), self._writer.stop())
+        await asyncio.gather(self._makers.stop(), self._writer.stop(), self._here.stop())
 
 
 # --- in the child processes -------------------------------------------------------------------------------------------
