@@ -16,13 +16,13 @@ import signal
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from motion_service.errors import Draining, GenerationFailed, MotionError
 from motion_service.telemetry import log_event
@@ -33,10 +33,13 @@ LIMIT_S: Final = 300.0
 """Longest time a call may take, its waiting for a free process not counted; then the process is taken for dead."""
 WAIT_S: Final = 60.0
 """Longest wait for a free process."""
+END_S: Final = 10.0
+"""Longest wait for a process to end by itself."""
 RETRY_START_S: Final = 1.0
 """Pause before a process that did not start is tried again."""
 
 Handler = Callable[[Any], Any]
+Result = TypeVar("Result")
 
 _LENGTH: Final = struct.Struct("!Q")
 _BUFFER: Final = 4 * 2**20  # bytes: a whole reply, so that it is read in few pieces
@@ -87,7 +90,8 @@ class Processes:
         self._count, self._setup, self._niceness, self._name = count, setup, niceness, name
         self._idle: asyncio.LifoQueue[_Process] = asyncio.LifoQueue()
         self._all: set[_Process] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._calls: set[asyncio.Task[bytes]] = set()
+        self._replacing: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     async def start(self) -> None:
@@ -112,16 +116,17 @@ class Processes:
         return result
 
     async def stop(self) -> None:
-        """End them all, after the calls they are at."""
+        """End them all. Calls that somebody waits for should be over; those given up are not waited for long."""
         self._stopping = True
-        for process in self._all:
+        await asyncio.gather(*self._replacing, return_exceptions=True)  # one that is just starting is to end, too
+        ending = [*self._all]
+        for process in ending:
             process.close(kill=False)
-        for child in [process.child for process in self._all]:
-            await asyncio.to_thread(child.join, 10)
-            if child.is_alive():
-                child.kill()
-        for task in self._tasks:
-            task.cancel()
+        for process in ending:
+            await asyncio.to_thread(process.child.join, END_S)
+            if process.child.is_alive():
+                process.child.kill()
+        await asyncio.gather(*self._calls, return_exceptions=True)
         atexit.unregister(self._kill)
 
     def _kill(self) -> None:
@@ -134,23 +139,29 @@ class Processes:
         if self._stopping:
             raise Draining()
         try:
-            process = await asyncio.wait_for(self._idle.get(), WAIT_S)
+            async with asyncio.timeout(WAIT_S):
+                while (process := await self._idle.get()).reader.at_eof():
+                    self._lose(process, None)  # it died with nothing to do
         except TimeoutError as error:
             raise ProcessDied() from error
-        return await asyncio.shield(self._keep(self._call(process, data)))
+        return await asyncio.shield(_keep(self._call(process, data), self._calls))
 
     async def _call(self, process: _Process, data: bytes) -> bytes:
         try:
             reply = await process.call(data, LIMIT_S)
         except ProcessDied as error:
-            process.close(kill=True)
-            self._all.discard(process)
-            if not self._stopping:
-                log_event("process lost", level=logging.ERROR, name=self._name, error=error.__cause__)
-                self._keep(self._replace())
+            self._lose(process, error.__cause__)
             raise
         self._idle.put_nowait(process)
         return reply
+
+    def _lose(self, process: _Process, reason: BaseException | None) -> None:
+        """Forget a process, and start another."""
+        process.close(kill=True)
+        self._all.discard(process)
+        if not self._stopping:
+            log_event("process lost", level=logging.ERROR, name=self._name, error=reason)
+            _keep(self._replace(), self._replacing)
 
     async def _replace(self) -> None:
         """Start one process, however often it takes."""
@@ -178,12 +189,13 @@ class Processes:
             raise ProcessDied("a process did not start") from error
         self._idle.put_nowait(process)
 
-    def _keep(self, work: Any) -> asyncio.Task[Any]:
-        """A task that is not forgotten while it runs."""
-        task: asyncio.Task[Any] = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+
+def _keep(work: Coroutine[Any, Any, Result], tasks: set[asyncio.Task[Result]]) -> asyncio.Task[Result]:
+    """A task that is in ``tasks`` while it runs, so that it is not forgotten."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
 
 
 # --- in the child -----------------------------------------------------------------------------------------------------

@@ -85,6 +85,14 @@ async def test_a_call_that_kills_every_process_fails_and_the_others_live(pair: P
     assert await pair.call(("echo", 5)) == 5, "they were replaced"
 
 
+async def test_processes_that_die_with_nothing_to_do_cost_no_call(pair: Processes) -> None:
+    for process in pair._all:
+        process.child.kill()
+        await asyncio.to_thread(process.child.join)
+    await asyncio.sleep(0)
+    assert await asyncio.gather(*(pair.call(("echo", i)) for i in range(4))) == [*range(4)]
+
+
 async def test_a_process_that_hangs_is_taken_for_dead(pair: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes_module, "LIMIT_S", 0.2)
     with pytest.raises(ProcessDied):
