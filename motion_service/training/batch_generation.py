@@ -1,8 +1,8 @@
 """Many prompts at once to clips, by the same steps as the service: plan, cues, windows, sampler.
 
 The service makes one clip at a time; an evaluation of 480 clips would wait for hours. Here prompts whose cues fill
-windows of the same lengths share a batch. Noise is drawn per clip as in ``mdm_adapter``, so a seed gives the clip that
-the service gives, up to the rounding of larger matrix products.
+windows of the same lengths share a batch. Noise is drawn per window as in ``mdm_adapter``, so a seed gives the clip that
+the service gives on a CPU, up to the rounding of larger matrix products.
 
 On a machine without the sentence encoder, texts come from a file written beforehand (:class:`PreparedTexts`).
 """
@@ -26,6 +26,7 @@ from motion_service.diffusion.schedule import Schedule, evenly_spaced, named_sch
 from motion_service.errors import BadRequest, CheckpointMismatch
 from motion_service.features.vrm_native import CONTACTS, features_to_vrm
 from motion_service.mdm.checkpoint import Checkpoint
+from motion_service.mdm_adapter.clip_work import window_seed
 from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_cues
 from motion_service.mdm_adapter.mini import read_cues
 from motion_service.prompt.plan import prompt_to_plan
@@ -165,12 +166,12 @@ class BatchGenerator:
     @torch.inference_mode()
     def _generate(self, items: Sequence[_Item]) -> Iterator[GeneratedClip]:
         """Clips of items whose windows keep the same numbers of frames."""
-        generators = [torch.Generator().manual_seed(item.seed) for item in items]
         kept = [frames for _, frames in items[0].spans]
-        read = [self._read(item, generator) for item, generator in zip(items, generators, strict=True)]
+        read = [self._read(item) for item in items]
 
         def sample_window(index: int, prefix: Tensor) -> Tensor:
             embeddings = [of_cue[item.spans[index][0]] for of_cue, item in zip(read, items, strict=True)]
+            generators = [torch.Generator().manual_seed(window_seed(item.seed, index)) for item in items]
             return self._sample_window(embeddings, prefix, generators)[:, : kept[index]]
 
         first = self._checkpoint.first_prefix.to(self._device).expand(len(items), -1, -1)  # (B, C, F)
@@ -182,8 +183,9 @@ class BatchGenerator:
             clip = features_to_vrm(FeatureClip(rows, "vrm", self.fps))
             yield GeneratedClip(item.prompt, item.seed, clip, borders)
 
-    def _read(self, item: _Item, generator: torch.Generator) -> list[TextEmbedding]:
+    def _read(self, item: _Item) -> list[TextEmbedding]:
         """What each cue of one clip means."""
+        generator = torch.Generator().manual_seed(item.seed)
         readings = read_cues(item.cues, self._encoder, self._checkpoint.reader, generator)
         return [reading.embedding for reading in readings]
 
