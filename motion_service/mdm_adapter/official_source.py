@@ -6,7 +6,6 @@ joints are kept beside it, since ``results.npy`` holds them as the official prog
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +28,7 @@ from motion_service.mdm_adapter.official import MAX_FRAMES, Conditions, Official
 from motion_service.mdm_adapter.residents import EngineSettings, Models, add_network
 from motion_service.mdm_adapter.stopwatch import Stopwatch
 from motion_service.source import SourceClip, SourceRequest
+from motion_service.text_encoder import encode_texts
 
 STRIDE_M: Final = 2.0
 """Way on the floor that one window of a model with target can make, about a fast walk."""
@@ -61,7 +61,7 @@ class OfficialSource:
         draw = seeded_draw(request.seed, official=request.official_noise)
         run, warnings = self.sampler.new_run(request.steps, request.guidance, draw, ddim=request.sampler == "ddim")
         cues = self._cues(request.plan, num_frames)
-        texts = await asyncio.to_thread(self.sampler.encoder.encode, [cue.text for cue in cues])
+        texts = await encode_texts(self.sampler.encoder, [cue.text for cue in cues])
         watch.lap("text")
         facts: dict[str, Any] = {"engine": self.sampler.engine, "captions": [cue.text for cue in cues]}
         if self.sampler.is_windowed:

@@ -115,6 +115,31 @@ def test_several_steps_at_once_are_the_same_and_end_with_the_plan(engine: Engine
     assert pools[0].state[:2].equal(pools[1].state[:2]) and pools[0].progress[:2].equal(pools[1].progress[:2])
 
 
+@pytest.mark.parametrize("tiles", ["UP_TO_80_ROWS", "MORE_ROWS", "FROM_150_ROWS", "whole tiles", "programs in a loop"])
+def test_tiles_change_nothing(tiles: str) -> None:
+    """Kernels that go along with others or alone, keys in one block or several, a tile a program or many."""
+    from motion_service.mdm import kernels_few
+    from motion_service.mdm.kernels_few import FewRows
+    from motion_service.mdm.kernels_launch import Tile
+    from motion_service.mdm.kernels_many import Block, ManyRows, ManyTiles
+
+    fast = fast_of(SPEC)
+    network = network_of(SPEC)
+    pool = pool_of(fast, 2, 4)
+    asked = [ask(network, 1, 17), ask(network, 2, 8)]
+    if tiles.endswith("ROWS"):
+        chosen = getattr(kernels_few, tiles)
+        fast._few = FewRows(fast.weights, fast.folds, 60, early=fast.early, tiles=chosen)
+    else:
+        block, keys = (Block(), 64) if tiles == "whole tiles" else (Block(64, 64, 64, 4, 3, 1), 16)
+        blocks = dict.fromkeys(("first", "qkv", "out", "wide", "narrow"), block)
+        chosen = ManyTiles(attention=Tile(16, keys, 4), cross=Tile(16, 16, 4), **blocks)
+        fast._many = ManyRows(fast.weights, fast.folds, early=fast.early, tiles=chosen)
+    made = together(fast, pool, asked, "few" if tiles.endswith("ROWS") else "many")
+    for one, frames in zip(asked, made, strict=True):
+        torch.testing.assert_close(frames.cpu(), answer_of(network, pool, one), **EXACT)
+
+
 def test_engines_make_the_same_noise_in_any_pool() -> None:
     """Begun in other pools, slots and company, stepped by other kernels: the start to the bit, the end but rounding."""
     fast = fast_of(SPEC)
