@@ -34,6 +34,11 @@ class MotionError(Exception):
         self.detail = detail or self.title
         self.field = field
 
+    @property
+    def type_uri(self) -> str:
+        """The problem type."""
+        return PROBLEM_BASE + self.problem
+
 
 class BadRequest(MotionError):
     status, problem, title = 422, "invalid-request", "The request is not valid"
