@@ -7,6 +7,7 @@
      + PayloadTooLarge 413
      + NotFound 404
      + Unauthorized 401
+     + Forbidden 403
      + Busy 503                  QueueFull 429, Draining
      + ModelUnavailable 503      CheckpointMissing, CheckpointMismatch
      + GenerationFailed 500      NonFiniteOutput, DeadlineExceeded, Cancelled
@@ -62,6 +63,10 @@ class NotFound(MotionError):
 
 class Unauthorized(MotionError):
     status, problem, title = 401, "unauthorized", "A valid API key is needed"
+
+
+class Forbidden(MotionError):
+    status, problem, title = 403, "forbidden", "This page may not use the service"
 
 
 class Busy(MotionError):

@@ -86,7 +86,7 @@ class Pipeline:
         started = time.monotonic()
         options = request.with_defaults(self.defaults)
         with self.admission.enter():
-            plan = await self._read_prompt(options.prompt)
+            plan = await self.read_prompt(options.prompt)
             planned = time.monotonic()
             warnings = [f"unknown field ignored: {name}" for name in request.unknown_fields()]
             wish = self._plan_to_wish(plan, request, options, warnings)
@@ -112,7 +112,7 @@ class Pipeline:
             options = request.with_defaults(edit_defaults(self.defaults, original))
             plan = PromptPlan("", "en", ())
             if request.prompt:
-                plan = await self._read_prompt(request.prompt)
+                plan = await self.read_prompt(request.prompt)
             planned = time.monotonic()
             source = self._choose_editor(options.provider, clip.seconds)
             guidance = options.guidance if request.prompt else 0.0  # no text: the unconditional prediction, as official
@@ -130,7 +130,8 @@ class Pipeline:
             take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl)
             return await asyncio.to_thread(take_to_answer, take, self.store)
 
-    async def _read_prompt(self, prompt: str) -> PromptPlan:
+    async def read_prompt(self, prompt: str) -> PromptPlan:
+        """What is understood of a prompt, by the rules, or the language model where one is configured."""
         plan = await asyncio.to_thread(prompt_to_plan, prompt)
         return plan if self.llm is None else await read_with_llm(prompt, plan, self.llm)
 
@@ -165,7 +166,7 @@ class Pipeline:
         self, request: GenerateRequest, options: GenerateRequest, route: Route, seed: int, warnings: list[str]
     ) -> Fitting:
         """How the clip is to be played. Raises :class:`BadRequest` for an avatar that nobody has uploaded."""
-        avatar = await self._find_avatar(options.avatar)
+        avatar = await self.find_avatar(options.avatar)
         fitting = Fitting(
             avatar=avatar,
             fold=options.fold,
@@ -183,7 +184,8 @@ class Pipeline:
             warnings.append(f"target: the avatar is for {fitting.convention}, so the tracks are too")
         return fitting
 
-    async def _find_avatar(self, avatar_id: str | None) -> Avatar | None:
+    async def find_avatar(self, avatar_id: str | None) -> Avatar | None:
+        """The avatar of an id; None for none. Raises :class:`BadRequest` for one that nobody has uploaded."""
         if avatar_id is None or avatar_id == "none":
             return None
         try:

@@ -24,15 +24,15 @@ DECIMALS: Final = 5
 """Digits after the point: a quaternion is off by at most 1e-5, a place by 5 um, a time by 5 us."""
 
 
-def _numbers(values: npt.NDArray[np.floating[Any]]) -> list[bytes]:
+def number_texts(values: npt.NDArray[np.floating[Any]]) -> list[bytes]:
     """Flat array to JSON number texts. orjson prints the shortest text of a float32, so rounding first cuts digits."""
     rounded = np.ascontiguousarray(values.round(DECIMALS) + 0.0)  # + 0.0 turns -0.0 into 0.0
     return orjson.dumps(rounded, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
-def _keyframes(times: list[bytes], track: Tensor, keys: Sequence[str]) -> orjson.Fragment:
+def keyframes(times: list[bytes], track: Tensor, keys: Sequence[str]) -> orjson.Fragment:
     """``track`` (T, len(keys)) as the JSON list ``[{"t": .., key: .., ..}, ..]``."""
-    columns = [_numbers(column) for column in track.detach().float().cpu().numpy().T]
+    columns = [number_texts(column) for column in track.detach().float().cpu().numpy().T]
     row = ",".join(f'"{key}":%b' for key in ("t", *keys)).encode()
     cells = [cell for frame in zip(times, *columns, strict=True) for cell in frame]
     text = (b"{" + row + b"},") * len(times) % tuple(cells)
@@ -45,15 +45,15 @@ def clip_to_fragments(clip: VrmClip) -> dict[str, Any]:
 
     Put them wherever a clip stands in an answer: at the top, or in each entry of ``clips``. Frame i is at i / fps s.
     """
-    times = _numbers(np.arange(clip.num_frames) / clip.fps)
-    root = _keyframes(times, clip.hips, "xyz")
-    tracks = {bone: _keyframes(times, unit_quats(track), "xyzw") for bone, track in clip.rotations.items()}
+    times = number_texts(np.arange(clip.num_frames) / clip.fps)
+    root = keyframes(times, clip.hips, "xyz")
+    tracks = {bone: keyframes(times, unit_quats(track), "xyzw") for bone, track in clip.rotations.items()}
     fields: dict[str, Any] = {"tracks": tracks, "root_position": root, "rootPosition": root}
     if clip.expressions:
-        weights = {name: _keyframes(times, track[:, None], ["weight"]) for name, track in clip.expressions.items()}
+        weights = {name: keyframes(times, track[:, None], ["weight"]) for name, track in clip.expressions.items()}
         fields["expressions"] = weights
     if clip.gaze is not None:
-        fields["look_at"] = _keyframes(times, clip.gaze, ["yaw", "pitch"])
+        fields["look_at"] = keyframes(times, clip.gaze, ["yaw", "pitch"])
     return fields
 
 
