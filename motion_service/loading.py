@@ -46,9 +46,7 @@ def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
         name: _official_maker(name, config.checkpoint_dir / path, config, encoders, program, worker)
         for name, path in paths.items()
     }
-    makers["mini"] = lambda: LiveDiffusionSource(
-        load_checkpoint(mini_directory()), UseEncoder(), worker, device=device
-    )
+    makers["mini"] = lambda: LiveDiffusionSource(load_checkpoint(mini_directory()), UseEncoder(), worker, device=device)
     absent = {name for name, path in paths.items() if not (config.checkpoint_dir / path).exists()}
     for name in sorted(absent):
         log_event("no checkpoint", provider=name)

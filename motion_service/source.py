@@ -191,6 +191,10 @@ class LiveSource(Protocol):
         (VRM 1.0 axes, any body and rate), where it stands."""
         ...
 
+    def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
+        """A clip made of these texts in this way, with where it comes from."""
+        ...
+
     async def advance(
         self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
     ) -> LiveState:

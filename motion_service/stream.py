@@ -41,6 +41,7 @@ ATTEMPTS: Final = 3
 """Windows in a row that may fail before the stream ends."""
 _RETRY_S: Final = 0.2
 
+
 @dataclass(frozen=True, slots=True)
 class _Branch:
     """A change on its way: the motion goes on from ``reel``, and takes the place of what there is at ``from_frame``."""

@@ -110,7 +110,7 @@ Outgoing = ChunkOut | Mapping[str, Any]
 
 
 class Outbox:
-    """Messages of one stream on their way out, in order. Never waits: what a client does not take in time is dropped."""
+    """Messages of one stream on their way out, in order. Never waits: what is not taken in time is dropped."""
 
     def __init__(self, fps: float, lead_sec: float) -> None:
         self._limit = (lead_sec + OUTBOX_S) * fps
@@ -124,7 +124,7 @@ class Outbox:
         return sum(len(message.frames) for message in self._queue if isinstance(message, ChunkOut))
 
     def put(self, message: Outgoing) -> int | None:
-        """Append a message. When too much motion waits, old motion is dropped for a ``gap``: the frame where it ends."""
+        """Append a message. When too much motion waits, old motion gives way to a ``gap``: the frame where it ends."""
         self._queue.append(message)
         self._filled.set()
         if self.waiting <= self._limit:

@@ -8,14 +8,13 @@ none is repeated or left out, and a new one begins wherever frames are replaced.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from motion_service.errors import BadRequest
-from motion_service.schemas import MAX_PROMPT, MAX_SEED, Problem, PromptPlanOut, QuatKey, RootKey
+from motion_service.schemas import MAX_PROMPT, MAX_SEED, Problem, PromptPlanOut, QuatKey, RootKey, check_text
 
 STREAM_VERSION: Final = 1
 MAX_MESSAGE: Final = 64 * 1024
@@ -24,8 +23,6 @@ MAX_TOKEN: Final = 16 * 1024
 """Longest resume token, characters."""
 MAX_FRAME: Final = 2**40
 """Highest frame number a client may name; at 120 a second some 290 years."""
-
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 Encoding = Literal["json", "msgpack"]
 At = Literal["now", "next"] | Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
@@ -37,12 +34,6 @@ class _Message(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
     v: Literal[1] = 1
-
-
-def _check_text(text: str) -> str:
-    if _UNPRINTABLE.search(text):
-        raise ValueError("must be valid Unicode without control characters")
-    return text
 
 
 # --- from the client --------------------------------------------------------------------------------------------------
@@ -88,7 +79,7 @@ class Start(_Message):
     pose: Pose | None = Field(None, description="Begin in this pose instead of a neutral one.")
     resume_token: str | None = Field(None, max_length=MAX_TOKEN)
 
-    _check_prompt = field_validator("prompt")(_check_text)
+    _check_prompt = field_validator("prompt")(check_text)
 
 
 class Prompt(_Message):
@@ -99,7 +90,7 @@ class Prompt(_Message):
     at: At = "now"
     frame: int | None = Field(None, ge=0, le=MAX_FRAME, description="The frame on the screen.")
 
-    _check_text = field_validator("text")(_check_text)
+    _check_prompt = field_validator("text")(check_text)
 
 
 class Ack(_Message):

@@ -215,7 +215,13 @@ def _bookmark(session: Session, start: Start) -> Bookmark:
     options = start.model_dump(exclude=set(_NOT_RESUMED), exclude_defaults=True)
     pose = reel.state.newest(min(source.context_frames + 1, reel.state.clip.num_frames))
     return Bookmark(
-        {**options, "fps": start.fps}, session.understood.prompt, frame, made, session.revision, pose, reel.fitted.memory[-1]
+        {**options, "fps": start.fps},
+        session.understood.prompt,
+        frame,
+        made,
+        session.revision,
+        pose,
+        reel.fitted.memory[-1],
     )
 
 

@@ -5,13 +5,15 @@ Streams change the script while they play; ``POST /v1/motion/generate`` plays on
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from motion_service.clips import PromptPlan, Segment, VrmClip
 from motion_service.prompt.times import times_to_seconds
-from motion_service.source import LiveOrder, LiveSource, LiveState, LiveText
+from motion_service.source import LiveOrder, LiveSource, LiveState, LiveText, SourceClip, SourceRequest
 
 IDLE: Final = PromptPlan(
     "a person stands idle",
@@ -76,7 +78,7 @@ async def read_plan(source: LiveSource, plan: PromptPlan, seed: int) -> tuple[Li
 async def play_script(
     source: LiveSource, state: LiveState, script: Script, num_frames: int, order: LiveOrder
 ) -> VrmClip:
-    """The next ``num_frames`` frames of a script after ``state``. Windows end with their text, so each starts on time."""
+    """The next ``num_frames`` frames of a script after ``state``. Windows end with their text: each starts on time."""
     history = num_frames + source.context_frames
     end = state.frame + num_frames
     while state.frame < end:
@@ -84,3 +86,34 @@ async def play_script(
         until = min(end, state.frame + source.window_frames, next_start or end)
         state = await source.advance(state, text, until - state.frame, order, history)
     return state.newest(num_frames)
+
+
+@dataclass(slots=True)
+class ScriptedSource:
+    """A :class:`~motion_service.source.MotionSource` of clips that are made as streams are: after a pose, and of
+    several prompts in a row."""
+
+    live: LiveSource
+    parts: tuple[tuple[PromptPlan, float], ...] = ()
+    """(what is asked for, seconds); none: the plan of the request."""
+    pose: VrmClip | None = None
+    """What the clip goes on from; None: a neutral stance."""
+    max_seconds: float = math.inf
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = self.live.name
+
+    async def generate(self, request: SourceRequest) -> SourceClip:
+        """One clip of the length of the request."""
+        fps, idle = self.live.fps, (await self.live.read(IDLE, request.seed))[0]
+        order = LiveOrder(request.seed, request.guidance, request.steps)
+        script, said = Script(()), list[LiveText]()
+        start = 0.0
+        for plan, seconds in self.parts or ((request.plan, request.seconds),):
+            texts = await read_plan(self.live, plan, request.seed)
+            script, start = script.then(round(start * fps), texts, idle, fps), start + seconds
+            said += texts
+        state = await asyncio.to_thread(self.live.open, self.pose)
+        clip = await play_script(self.live, state, script, max(1, round(request.seconds * fps)), order)
+        return self.live.label(clip, said, order)

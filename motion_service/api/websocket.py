@@ -38,6 +38,8 @@ START_S: Final = 10.0
 """How long a client may take to say ``start``."""
 SEND_S: Final = 10.0
 """A client that takes nothing for so long is given up."""
+LINGER_S: Final = 1.0
+"""How long after ``stopped`` the client may close by itself: what it still says is no error."""
 MAX_FAULTS: Final = 20
 """Messages that a client may get wrong."""
 NORMAL, TOO_LARGE, POLICY, TRY_LATER = 1000, 1009, 1008, 1013  # RFC 6455, section 7.4.1, and the IANA registry
@@ -122,14 +124,16 @@ class _Connection:
                 done, _ = await asyncio.wait((writing, reading), return_when=asyncio.FIRST_COMPLETED)
             if writing in done and writing.exception() is None and not reading.done():
                 await making
-                await self._socket.close(NORMAL)
+                await asyncio.wait((reading,), timeout=LINGER_S)
+                if not reading.done():
+                    await self._socket.close(NORMAL)
             for task in done:
                 task.result()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            log_event("stream ended", provider=session.source.name, **_counts(stream))
+            log_event("stream ended", provider=session.source.name, counts=_counts(stream))
 
     async def _open(self) -> OpenStream | None:
         """The stream that the first message asks for; None when it asks for none that there can be."""

@@ -8,7 +8,8 @@ many streams can share the model.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -16,12 +17,20 @@ from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding, VrmClip
 from motion_service.engine.job import Job
-from motion_service.features.vrm_native import ROOT_VELOCITY, VRM_FPS, YAW_RATE, RootStart, features_to_vrm, vrm_to_features
+from motion_service.features.vrm_native import (
+    ROOT_VELOCITY,
+    VRM_FPS,
+    YAW_RATE,
+    RootStart,
+    features_to_vrm,
+    vrm_to_features,
+)
 from motion_service.geometry.rotation import quat_rotate, yaw_to_quat
 from motion_service.mdm_adapter.cues import plan_to_cues
 from motion_service.mdm_adapter.mini import misread
 from motion_service.mdm_adapter.mini_edit import EditingDiffusionSource, hold_first, to_canonical
-from motion_service.source import LiveOrder, LiveState, LiveText, SourceRequest, slice_clip, window_seed
+from motion_service.mdm_adapter.official import never
+from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, SourceRequest, slice_clip, window_seed
 from motion_service.vrm.resample import resample_clip
 
 POSE_FRAMES: Final = 21
@@ -83,6 +92,13 @@ class LiveDiffusionSource(EditingDiffusionSource):
         clip = features_to_vrm(features, start)
         return LiveState(frame, rows, features_to_places(features.features, start), clip)
 
+    def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
+        """A clip with checkpoint, licence, steps and guidance."""
+        sampling, warnings = self._decide(_request(order), never)
+        warnings += tuple(warning for text in texts for warning in text.warnings)
+        labelled = self._to_source_clip(clip, _request(order), sampling, (), warnings, {})
+        return replace(labelled, facts={"captions": [text.caption for text in texts]})
+
     async def advance(
         self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
     ) -> LiveState:
@@ -101,14 +117,17 @@ class LiveDiffusionSource(EditingDiffusionSource):
 
     async def _sample_on_thread(self, text: TextEmbedding, prefix: Tensor, seed: int, order: LiveOrder) -> Tensor:
         """A window as a job of its own, first come, first served."""
-        plan = PromptPlan("", "en", ())
-        request = SourceRequest(plan, self.window_frames / VRM_FPS, seed, order.steps, order.guidance)
 
         def sample(job: Job[Tensor]) -> Tensor:
-            sampling, _ = self._decide(request, job.check)
+            sampling, _ = self._decide(_request(replace(order, seed=seed)), job.check)
             return self._sample_window(self._text_memory(text), prefix[None].to(self._device), sampling)[0].cpu()
 
         return await self._worker.submit(Job(sample))
+
+
+def _request(order: LiveOrder) -> SourceRequest:
+    """What :meth:`DiffusionSource._decide` wants to know."""
+    return SourceRequest(PromptPlan("", "en", ()), 0.0, order.seed, order.steps, order.guidance)
 
 
 def features_to_places(features: Tensor, start: RootStart) -> Tensor:

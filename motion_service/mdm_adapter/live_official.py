@@ -8,6 +8,7 @@ difference is carried into the new frames and dies away.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -38,7 +39,7 @@ from motion_service.mdm_adapter.cues import plan_to_caption_cues
 from motion_service.mdm_adapter.mini_edit import hold_first
 from motion_service.mdm_adapter.official import Conditions, seeded_draw
 from motion_service.mdm_adapter.official_source import OfficialSource, untranslated
-from motion_service.source import LiveOrder, LiveState, LiveText, slice_clip, window_seed
+from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, slice_clip, window_seed
 from motion_service.vrm.body import MANNEQUIN_BODY, clip_to_body
 from motion_service.vrm.joints import vrm_to_joints
 from motion_service.vrm.resample import resample_clip
@@ -93,6 +94,22 @@ class LiveOfficialSource(OfficialSource):
         places = _headings(features, 0.0)
         places[:, 0] += heading - places[-1, 0]
         return LiveState(frame, self.sampler.normalise(features).cpu(), places, clip)
+
+    def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
+        """A clip with checkpoint, licence, steps and guidance."""
+        run, warnings = self.sampler.new_run(order.steps, order.guidance, seeded_draw(order.seed, official=False))
+        checkpoint = self.sampler.checkpoint
+        return SourceClip(
+            clip=clip,
+            generator=self.name,
+            checkpoint=checkpoint.name,
+            licence=checkpoint.config.licence,
+            steps=run.schedule.num_steps,
+            guidance=run.guidance,
+            seed=order.seed,
+            warnings=(*warnings, *(warning for text in texts for warning in text.warnings)),
+            facts={"engine": self.sampler.engine, "captions": [text.caption for text in texts]},
+        )
 
     async def advance(
         self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int

@@ -84,7 +84,9 @@ class LiveLife:
         faces = {name: torch.cat([part.expressions[name] for part in alive])[rows] for name in alive[0].expressions}
         faces |= {mood: moods[:, i] for i, mood in enumerate(self.moods)}
         faces |= {own: faces[preset] for preset, own in self.own_names if preset in faces}
-        gaze = None if alive[0].gaze is None else torch.cat([part.gaze for part in alive if part.gaze is not None])[rows]
+        gaze = (
+            None if alive[0].gaze is None else torch.cat([part.gaze for part in alive if part.gaze is not None])[rows]
+        )
         return replace(clip, rotations={**clip.rotations, **fingers}, expressions=faces, gaze=gaze)
 
     def feel(self, mood: str | None, before: Tensor, num_frames: int) -> Tensor:
@@ -105,5 +107,3 @@ def _block(life: LiveLife, block: int, length: int) -> VrmClip:
         1.0,
     )
     return add_life(still, life.bones, life.expressions, life.has_gaze, None, life.seed, block=block)
-
-

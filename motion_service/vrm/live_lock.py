@@ -88,7 +88,8 @@ def _wanted_lift(now: Array, floor: Array, down: npt.NDArray[np.bool_], hold: Ar
     held = hold * lower.clip(-legs.scale * MAX_SINK, legs.max_move)
     depth = missing.max(-1).clip(0)
     sunk = np.minimum(depth**2 / (depth + legs.scale * FLOOR_GIVE), legs.max_move)
-    return np.where(sunk > 0, np.maximum(held, sunk), held)
+    lift: Array = np.where(sunk > 0, np.maximum(held, sunk), held)
+    return lift
 
 
 def _unpack(memory: Array, first: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
@@ -102,4 +103,5 @@ def _unpack(memory: Array, first: Array) -> tuple[Array, Array, Array, Array, Ar
 
 
 def _pack(*parts: Array) -> Array:
-    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    packed: Array = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    return packed

@@ -120,7 +120,9 @@ async def test_vrm0_and_seek(address: str) -> None:
         started = await start(socket, target="vrm0", lead_sec=0.5)
         assert started["target"] == "vrm0"
         chunk = await hear(socket, "chunk")
-        await say(socket, "seek_pose", pose={"tracks": chunk["tracks"], "root_position": chunk["root"], "target": "vrm0"})
+        await say(
+            socket, "seek_pose", pose={"tracks": chunk["tracks"], "root_position": chunk["root"], "target": "vrm0"}
+        )
         applied = await hear(socket, "prompt_applied")
         assert applied["reason"] == "seek"
         assert (await hear(socket, "chunk"))["first_frame"] == applied["from_frame"]
@@ -280,7 +282,14 @@ async def test_a_client_that_does_not_read_is_given_up(tmp_path: Path, monkeypat
             await asyncio.sleep(60)
 
     path = "/v1/motion/stream"
-    scope = {"type": "websocket", "path": path, "raw_path": path.encode(), "headers": [], "query_string": b"", "state": {}}
+    scope = {
+        "type": "websocket",
+        "path": path,
+        "raw_path": path.encode(),
+        "headers": [],
+        "query_string": b"",
+        "state": {},
+    }
     await asyncio.wait_for(app(scope, said.get, send), 10)  # type: ignore[arg-type]
     assert (heard[-1]["type"], heard[-1]["code"]) == ("websocket.close", 1013)
     assert not streams.places.inside

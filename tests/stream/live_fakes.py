@@ -87,7 +87,11 @@ class FakeLive:
     async def read(self, plan: PromptPlan, seed: int) -> tuple[LiveText, ...]:
         segments = plan.segments or ()
         return tuple(
-            LiveText(TextEmbedding(_wish(part.caption or part.text)[None], torch.ones(1).bool(), "fake"), part.text, part.seconds)
+            LiveText(
+                TextEmbedding(_wish(part.caption or part.text)[None], torch.ones(1).bool(), "fake"),
+                part.text,
+                part.seconds,
+            )
             for part in segments
         ) or (LiveText(TextEmbedding(_wish(plan.prompt)[None], torch.ones(1).bool(), "fake"), plan.prompt),)
 
@@ -132,5 +136,3 @@ def _rows_to_clip(rows: Tensor) -> VrmClip:
         rotations[bone] = rotvec_to_quat(turn)
     hips = torch.stack([rows[:, 2], torch.full_like(rows[:, 2], CANONICAL_HIPS_HEIGHT), rows[:, 3]], dim=-1)
     return VrmClip(rotations, hips, torch.zeros(len(rows), 4), FPS, CANONICAL_HIPS_HEIGHT)
-
-

@@ -39,7 +39,7 @@ def running_server(streams: Streams, keys: tuple[str, ...] = (), origins: tuple[
     while not server.started:
         thread.join(0.01)
     try:
-        yield "127.0.0.1:{}".format(server.servers[0].sockets[0].getsockname()[1])
+        yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()

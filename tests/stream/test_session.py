@@ -7,14 +7,12 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 import torch
 
 from motion_service.clips import PromptPlan, Segment
-from motion_service.errors import GenerationFailed
 from motion_service.stream import Session
 from motion_service.stream_change import Change, StreamOptions, Understood
-from motion_service.stream_pace import OUTBOX_S, Outbox
+from motion_service.stream_pace import Outbox
 from motion_service.stream_reel import open_reel
 from motion_service.vrm.fitting import Fitting
 from tests.stream.live_fakes import FakeLive, simulate
@@ -33,7 +31,12 @@ async def open_session(source: FakeLive, text: str = "", **options: Any) -> Sess
     chosen = StreamOptions(**{"session_id": "s", "seed": 1, "fps": 20.0, **options})
     idle = await understand(source, "")
     return Session(
-        source, open_reel(source, fitting), await understand(source, text), idle, chosen, Outbox(chosen.fps, chosen.lead_sec)
+        source,
+        open_reel(source, fitting),
+        await understand(source, text),
+        idle,
+        chosen,
+        Outbox(chosen.fps, chosen.lead_sec),
     )
 
 
@@ -90,7 +93,11 @@ async def random_session(seed: int) -> tuple[Player, bool]:
                 session.ask(Change("stop", await understand(source, "")), frame)
 
     player = await play(
-        session, draw.uniform(2, 6), act, reads_s=draw.uniform(0.3, 1.5) if slow else 0.0, acknowledges=draw.random() < 0.8
+        session,
+        draw.uniform(2, 6),
+        act,
+        reads_s=draw.uniform(0.3, 1.5) if slow else 0.0,
+        acknowledges=draw.random() < 0.8,
     )
     return player, not slow
 
@@ -112,7 +119,12 @@ def test_a_thousand_random_sessions() -> None:
         if player.session.options.fps == 20.0:
             seams.append(at_seams)
             inside.append(elsewhere)
-    print(changes, starved, late, [float(f(torch.cat(x))) for x in (seams, inside) for f in (torch.max, lambda t: t.quantile(0.99))])
+    print(
+        changes,
+        starved,
+        late,
+        [float(f(torch.cat(x))) for x in (seams, inside) for f in (torch.max, lambda t: t.quantile(0.99))],
+    )
     assert changes > 1500 and starved <= 5 and late <= 0.02 * changes
     assert float(torch.cat(seams).max()) <= 1.5 * float(torch.cat(inside).max())
     assert float(torch.cat(seams).quantile(0.99)) <= 1.5 * float(torch.cat(inside).quantile(0.99))
