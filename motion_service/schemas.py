@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from motion_service.errors import BadRequest
+from motion_service.wording import CONTROL, check_text
 
 Provider = Literal["auto", "mdm", "mdm-encoder", "dip", "mini", "placeholder"]
 AnswerFormat = Literal["vrm-json", "msgpack", "vrma", "bvh", "npy", "mp4"]
@@ -31,9 +31,6 @@ MAX_DRAWN_SEED: Final = 2**53 - 1  # what we draw ourselves: a browser keeps it 
 
 NOT_YET: Final[Mapping[str, Any]] = {"best_of": 1}
 """Options that only have their neutral value in this version. Any other value is refused, never quietly dropped."""
-
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-"""Control characters (Unicode Cc) other than tab, line feed and carriage return."""
 
 
 class TimelinePart(BaseModel):
@@ -193,21 +190,12 @@ class GenerateRequest(MotionOptions):
     def unknown_fields(self) -> list[str]:
         """Names of the fields that no option has, made safe to print, the first ten."""
         names = sorted(self.model_extra or {})[:10]
-        return [_CONTROL.sub("?", name[:40]).encode("utf-8", "replace").decode() for name in names]
+        return [CONTROL.sub("?", name[:40]).encode("utf-8", "replace").decode() for name in names]
 
     def with_defaults(self, defaults: MotionOptions) -> GenerateRequest:
         """The same request with every option it does not say taken from the server's defaults."""
         unsaid = {name: getattr(defaults, name) for name in OPTIONS if name not in self.model_fields_set}
         return self.model_copy(update=unsaid)
-
-
-def check_text(text: str) -> str:
-    """The text, if it is printable Unicode; raises ValueError."""
-    if _CONTROL.search(text):
-        raise ValueError("must not hold control characters other than tab, line feed and carriage return")
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError("must be valid Unicode; it holds half of a surrogate pair")
-    return text
 
 
 def text_to_options(texts: Mapping[str, str]) -> MotionOptions:

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from motion_service.errors import BadRequest
-from motion_service.schemas import MAX_PROMPT, MAX_SEED, Problem, PromptPlanOut, QuatKey, RootKey, check_text
+from motion_service.schemas import MAX_PROMPT, MAX_SEED, Problem, PromptPlanOut, QuatKey, RootKey
+from motion_service.wording import check_text
 
 STREAM_VERSION: Final = 1
 MAX_MESSAGE: Final = 64 * 1024

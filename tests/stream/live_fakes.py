@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from motion_service.clips import PromptPlan, TextEmbedding, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly
+from motion_service.engine.costs import H100_FULL
 from motion_service.geometry.rotation import rotvec_to_quat
 from motion_service.humanoid import CANONICAL_HIPS_HEIGHT
 from motion_service.source import LiveOrder, LiveState, LiveText
@@ -81,6 +82,8 @@ class FakeLive:
     """Raised by the next windows, one each."""
     windows: list[tuple[int, str, int]] = field(default_factory=list)
     """(first frame, caption, frames) of every window that was finished."""
+    gate: Callable[[], Awaitable[None]] | None = None
+    """Waits for a window in place of ``cost``."""
     device: asyncio.Semaphore | None = None
     """How many windows are made at a time; None = any number."""
 
@@ -104,7 +107,9 @@ class FakeLive:
     async def advance(
         self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
     ) -> LiveState:
-        if self.device is None:
+        if self.gate is not None:
+            await self.gate()
+        elif self.device is None:
             await asyncio.sleep(self.cost())
         else:
             async with self.device:
@@ -119,6 +124,34 @@ class FakeLive:
         goal = torch.stack([height + 0.2 * swing, -height + 0.2 * swing, travel, torch.zeros_like(travel)], dim=-1)
         rows = continue_smoothly(state.rows[None, -CONTEXT:], goal[None])[0, :num_frames]
         return state.extend(rows, torch.zeros(num_frames, 3, dtype=torch.float64), _rows_to_clip(rows), history)
+
+
+class BatchingDevice:
+    """Makes the windows that wait together, in the time that was measured for so many rows of the full-size network."""
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+        self._wake = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Until one's window is made."""
+        self._waiting.append(asyncio.get_running_loop().create_future())
+        self._wake.set()
+        await self._waiting[-1]
+
+    async def serve(self) -> None:
+        while True:
+            await self._wake.wait()
+            batch, self._waiting = self._waiting[:64], self._waiting[64:]
+            if not batch:
+                self._wake.clear()
+                continue
+            rows = 60 * len(batch)
+            step_ms = next(ms for most, ms in H100_FULL if most >= rows)
+            await asyncio.sleep(10 * step_ms / 1000)
+            for future in batch:
+                if not future.done():
+                    future.set_result(None)
 
 
 def _wish(text: str) -> Tensor:

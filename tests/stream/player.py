@@ -37,6 +37,10 @@ class Player:
     expected: int = 0
     revision: int = 0
     ended: bool = False
+    asked_at: float | None = None
+    """When another text was asked for, until it shows."""
+    reactions: list[float] = field(default_factory=list)
+    """Seconds from then to the first frame on the screen that shows it."""
 
     def __post_init__(self) -> None:
         self._origin: float | None = None
@@ -91,6 +95,10 @@ class Player:
             assert message["from_frame"] <= self.expected, "frames are missing before the new revision"
             if self._origin is not None:
                 self.late_changes += message["from_frame"] < self.frame()
+            if self.asked_at is not None:
+                ahead = max(0.0, message["from_frame"] - self.frame()) / self.session.options.fps
+                self.reactions.append(self.now + ahead - self.asked_at)
+                self.asked_at = None
             self.revision, self.expected = message["revision"], message["from_frame"]
             (self.breaks if message["reason"] == "seek" else self.seams).add(self.expected)
             for frame in [frame for frame in self.shown if frame >= self.expected and frame > self.frame()]:
