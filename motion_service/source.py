@@ -176,11 +176,21 @@ class LiveSource(Protocol):
     """A source that goes on for ever, window after window, and from any frame it has made."""
 
     name: str
-    fps: float
-    window_frames: int
-    """Frames that one call of :meth:`advance` can make."""
-    context_frames: int
-    """Frames of past that a window is made from."""
+
+    @property
+    def fps(self) -> float:
+        """Its own rate."""
+        ...
+
+    @property
+    def window_frames(self) -> int:
+        """Frames that one call of :meth:`advance` can make."""
+        ...
+
+    @property
+    def context_frames(self) -> int:
+        """Frames of past that a window is made from."""
+        ...
 
     async def read(self, plan: PromptPlan, seed: int) -> tuple[LiveText, ...]:
         """The actions of a plan in order of time. Off the event loop and not behind windows that are being made."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from motion_service.diffusion.rollout import continue_smoothly
 from motion_service.engine.costs import H100_FULL
 from motion_service.geometry.rotation import rotvec_to_quat
 from motion_service.humanoid import CANONICAL_HIPS_HEIGHT
-from motion_service.source import LiveOrder, LiveState, LiveText
+from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip
 
 FPS = 20.0
 CONTEXT = 20
@@ -103,6 +103,9 @@ class FakeLive:
         if pose is not None:
             rows[:, 2:] = pose.hips[-1, [0, 2]]
         return LiveState(frame, rows, torch.zeros(CONTEXT, 3, dtype=torch.float64), _rows_to_clip(rows))
+
+    def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
+        return SourceClip(clip, self.name, "fake", "CC0-1.0", 10, 2.5, order.seed)
 
     async def advance(
         self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
