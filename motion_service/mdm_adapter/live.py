@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Final
 
 import torch
@@ -30,6 +31,7 @@ from motion_service.mdm_adapter.cues import plan_to_cues
 from motion_service.mdm_adapter.mini import misread
 from motion_service.mdm_adapter.mini_edit import EditingDiffusionSource, hold_first, to_canonical
 from motion_service.mdm_adapter.official import never
+from motion_service.mdm_adapter.turns import DeadlineTurns
 from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, SourceRequest, slice_clip, window_seed
 from motion_service.vrm.resample import resample_clip
 
@@ -49,6 +51,10 @@ class LiveDiffusionSource(EditingDiffusionSource):
 
     sample_window: SampleWindow | None = None
     """Set to sample windows elsewhere than as jobs on the model thread."""
+
+    @cached_property
+    def _turns(self) -> DeadlineTurns:
+        return DeadlineTurns()
 
     @property
     def fps(self) -> float:
@@ -116,13 +122,14 @@ class LiveDiffusionSource(EditingDiffusionSource):
         return state.extend(rows, features_to_places(features.features, start), clip, history)
 
     async def _sample_on_thread(self, text: TextEmbedding, prefix: Tensor, seed: int, order: LiveOrder) -> Tensor:
-        """A window as a job of its own, first come, first served."""
+        """A window as a job of its own."""
 
         def sample(job: Job[Tensor]) -> Tensor:
             sampling, _ = self._decide(_request(replace(order, seed=seed)), job.check)
             return self._sample_window(self._text_memory(text), prefix[None].to(self._device), sampling)[0].cpu()
 
-        return await self._worker.submit(Job(sample))
+        async with self._turns.take(order.deadline):
+            return await self._worker.submit(Job(sample))
 
 
 def _request(order: LiveOrder) -> SourceRequest:

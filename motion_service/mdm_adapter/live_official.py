@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Final
 
 import torch
@@ -39,6 +40,7 @@ from motion_service.mdm_adapter.cues import plan_to_caption_cues
 from motion_service.mdm_adapter.mini_edit import hold_first
 from motion_service.mdm_adapter.official import Conditions, seeded_draw
 from motion_service.mdm_adapter.official_source import OfficialSource, untranslated
+from motion_service.mdm_adapter.turns import DeadlineTurns
 from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, slice_clip, window_seed
 from motion_service.vrm.body import MANNEQUIN_BODY, clip_to_body
 from motion_service.vrm.joints import vrm_to_joints
@@ -51,6 +53,10 @@ CARRY_FRAMES: Final = 10
 
 class LiveOfficialSource(OfficialSource):
     """``dip`` as source of clips and streams."""
+
+    @cached_property
+    def _turns(self) -> DeadlineTurns:
+        return DeadlineTurns()
 
     @property
     def fps(self) -> float:
@@ -129,7 +135,8 @@ class LiveOfficialSource(OfficialSource):
             window = self.sampler.sample([text], self.window_frames, run, Conditions(prefix=before))
             return continue_smoothly(before, window)[0].float().cpu()
 
-        return await self._worker.submit(Job(sample))
+        async with self._turns.take(order.deadline):
+            return await self._worker.submit(Job(sample))
 
     def _extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
         seen = self.context_frames - 1
