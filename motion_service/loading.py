@@ -71,15 +71,19 @@ def load_sampler(
     data_dir: Path,
     device: str,
     program: UpstreamProgram | None = None,
+    *,
+    half: bool = False,
 ) -> OfficialSampler:
     """A sampler with the statistics that go with the checkpoint; with ``program`` it runs the official code.
+
+    ``half``: products on a GPU in float16.
 
     Raises ModelUnavailable.
     """
     statistics = load_statistics(checkpoint.directory, data_dir)
     if program is not None:
         return UpstreamSampler(checkpoint, encoder, statistics, program, device=device)
-    return OfficialSampler(checkpoint, encoder, statistics, device=device)
+    return OfficialSampler(checkpoint, encoder, statistics, device=device, autocast=torch.float16 if half else None)
 
 
 def open_sampler(path: Path, config: Config) -> OfficialSampler:
@@ -120,7 +124,7 @@ def text_encoders(directory: Path, settings: EngineSettings) -> Callable[[str], 
     @cache
     def load(name: str) -> TextEncoder:
         if name == ClipEncoder.name:
-            return ClipEncoder(directory / "clip", device=settings.device)
+            return ClipEncoder(directory / "clip", device=settings.device, compute_half=settings.half)
         # Texts are short and somebody waits: their kernels go before those of motion.
         recorder = Graphs(settings.device, priority=-1) if settings.graphs.enabled else None
         encoder = BertEncoder(directory / "distilbert", device=settings.device, half=settings.half, recorder=recorder)
@@ -160,7 +164,7 @@ def _official_maker(
         for warning in checkpoint.warnings:
             log_event("checkpoint warning", level=logging.WARNING, provider=name, warning=warning)
         encoder = encoders(checkpoint.config.text_encoder)
-        sampler = load_sampler(checkpoint, encoder, config.data_dir, settings.device, program())
+        sampler = load_sampler(checkpoint, encoder, config.data_dir, settings.device, program(), half=settings.half)
         return (OfficialSource if sampler.is_windowed else EditingOfficialSource)(name, sampler, worker, settings)
 
     return make
