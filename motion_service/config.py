@@ -155,6 +155,16 @@ class Config(BaseSettings):
     allow_no_key: bool = Field(False, validation_alias="MOTION_ALLOW_NO_KEY")
     """on: bind any address without keys, because something in front of the service guards it."""
 
+    stream_max: int = Field(64, validation_alias="MOTION_STREAM_MAX", ge=0, le=100_000)
+    """Live streams open at one time; one more is answered 429. Two CPU cores make about eight in real time."""
+
+    stream_secret: SecretStr = Field(SecretStr(""), validation_alias="MOTION_STREAM_SECRET")
+    """Signs resume tokens; replicas with the same one resume each other's streams. Default: from the API keys."""
+
+    allowed_origins: str = Field("", validation_alias="MOTION_ALLOWED_ORIGINS")
+    """Origins of pages that may open a stream, separated by commas, such as ``https://app.example``; ``*`` = all. Pages
+    of the service's own host may always, and programs that are no browser."""
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias="MOTION_LOG_LEVEL")
     """Least severity that is logged. Logs are one JSON object a line on standard error; prompts are never in them."""
 
@@ -174,6 +184,11 @@ class Config(BaseSettings):
                 "fetched at DATA_MOUNT_PATH + their path relative to DATA_ROOT: set both, or only DATA_ROOT"
             )
         return self
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The allowed origins, one by one."""
+        return tuple(origin for part in self.allowed_origins.split(",") if (origin := part.strip().rstrip("/")))
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -89,6 +89,16 @@ def _job_to_original(job_id: str, store: ArtifactStore) -> Original:
     return Original(clip, {"target": metadata.get("target", "vrm1"), "avatar": metadata.get("avatar")}, "job_id")
 
 
+def value_to_pose(value: str | Mapping[str, Any], store: ArtifactStore) -> VrmClip:
+    """What ``continue_from`` says, a job id or a clip, in VRM 1.0 axes. Raises BadRequest naming it."""
+    try:
+        if isinstance(value, str):
+            return _job_to_original(value, store).clip
+        return json_to_clip(_with_target(value))
+    except BadRequest as error:
+        raise BadRequest(f"continue_from: {error.detail}", field="continue_from") from error
+
+
 def request_to_plan(request: EditRequest) -> EditPlan:
     """What is made anew. Raises BadRequest for a gap that ends before it begins."""
     if request.prefix_end >= request.suffix_start:

@@ -53,6 +53,13 @@ class EditRequest(GenerateRequest):
             raise ValueError("an edit lasts as long as its clip; leave it out")
         return seconds
 
+    @field_validator("loop", "timeline", "continue_from")
+    @classmethod
+    def _refuse_others(cls, value: object) -> object:
+        if value:
+            raise ValueError("is not for edits; leave it out")
+        return value
+
     @field_validator("target_joints")
     @classmethod
     def _refuse_targets(cls, joints: object) -> None:

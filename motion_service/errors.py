@@ -7,6 +7,7 @@
      + PayloadTooLarge 413
      + NotFound 404
      + Unauthorized 401
+     + Forbidden 403
      + Busy 503                  QueueFull 429, Draining
      + ModelUnavailable 503      CheckpointMissing, CheckpointMismatch
      + GenerationFailed 500      NonFiniteOutput, DeadlineExceeded, Cancelled
@@ -34,6 +35,11 @@ class MotionError(Exception):
         self.detail = detail or self.title
         self.field = field
 
+    @property
+    def type_uri(self) -> str:
+        """The problem type."""
+        return PROBLEM_BASE + self.problem
+
 
 class BadRequest(MotionError):
     status, problem, title = 422, "invalid-request", "The request is not valid"
@@ -57,6 +63,10 @@ class NotFound(MotionError):
 
 class Unauthorized(MotionError):
     status, problem, title = 401, "unauthorized", "A valid API key is needed"
+
+
+class Forbidden(MotionError):
+    status, problem, title = 403, "forbidden", "This page may not use the service"
 
 
 class Busy(MotionError):

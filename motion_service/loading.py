@@ -20,10 +20,10 @@ from motion_service.errors import ModelUnavailable
 from motion_service.features.statistics import load_statistics
 from motion_service.mdm.checkpoint import load_checkpoint
 from motion_service.mdm.official import OfficialCheckpoint, load_official
-from motion_service.mdm_adapter.mini_edit import EditingDiffusionSource
+from motion_service.mdm_adapter.live import LiveDiffusionSource
+from motion_service.mdm_adapter.live_official import LiveOfficialSource
 from motion_service.mdm_adapter.official import OfficialSampler
 from motion_service.mdm_adapter.official_edit import EditingOfficialSource
-from motion_service.mdm_adapter.official_source import OfficialSource
 from motion_service.mdm_adapter.residents import EngineSettings
 from motion_service.mdm_adapter.upstream import UpstreamSampler
 from motion_service.mdm_adapter.upstream_program import UpstreamProgram, load_program
@@ -48,7 +48,7 @@ def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
         name: _official_maker(name, config.checkpoint_dir / path, config, encoders, program, worker, settings)
         for name, path in paths.items()
     }
-    makers["mini"] = lambda: EditingDiffusionSource(
+    makers["mini"] = lambda: LiveDiffusionSource(
         load_checkpoint(mini_directory()), UseEncoder(), worker, settings=settings
     )
     absent = {name for name, path in paths.items() if not (config.checkpoint_dir / path).exists()}
@@ -165,7 +165,7 @@ def _official_maker(
             log_event("checkpoint warning", level=logging.WARNING, provider=name, warning=warning)
         encoder = encoders(checkpoint.config.text_encoder)
         sampler = load_sampler(checkpoint, encoder, config.data_dir, settings.device, program(), half=settings.half)
-        return (OfficialSource if sampler.is_windowed else EditingOfficialSource)(name, sampler, worker, settings)
+        return (LiveOfficialSource if sampler.is_windowed else EditingOfficialSource)(name, sampler, worker, settings)
 
     return make
 

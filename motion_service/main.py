@@ -5,13 +5,15 @@ When the shipped weights are missing or broken the service still starts; its ans
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from types import FrameType
 from typing import Final
 
 import torch
@@ -36,6 +38,8 @@ from motion_service.prompt.plan import prompt_to_plan
 from motion_service.schemas import MotionOptions, text_to_options
 from motion_service.source import MotionSource, SourceRequest
 from motion_service.store import ArtifactStore
+from motion_service.stream_schemas import MAX_MESSAGE
+from motion_service.streams import Streams
 from motion_service.telemetry import configure_logging, log_event
 from motion_service.vrm.avatar import read_avatar
 from motion_service.vrm.shelf import AvatarShelf
@@ -45,6 +49,8 @@ EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: do not restart, somebody has
 CPU_QUEUE: Final = 32
 GPU_QUEUE: Final = 256
 """Requests inside at one time where nothing is configured."""
+DRAIN_S: Final = 1.0
+"""How long streams may take to leave by themselves when the service ends, s."""
 WARM_UP_PROMPT: Final = "a person waves with the right hand"
 
 
@@ -151,8 +157,16 @@ def load_app(config: Config) -> FastAPI:
     """The whole application, ready to serve."""
     check_exposure(config.host, bool(config.keys), config.allow_no_key)
     service = load_service(config)
+    secret = config.stream_secret.get_secret_value()
+    streams = Streams(service.jobs.pipeline, limit=config.stream_max, secret=secret, keys=config.keys)
     start = partial(service.start, config.warm_up)
-    return create_app(service.jobs, config.keys, start, service.stop, service.worker.facts)
+    app = create_app(
+        *(service.jobs, config.keys, start, service.stop, service.worker.facts),
+        streams=streams,
+        origins=config.origins,
+    )
+    app.state.streams = streams
+    return app
 
 
 def main() -> None:
@@ -169,7 +183,38 @@ def main() -> None:
     except (ValueError, MotionError) as error:
         sys.exit(_explain(str(error)))
     sys.setswitchinterval(SWITCH_S)
-    uvicorn.run(app, host=config.host, port=config.port, log_config=None, access_log=False, server_header=False)
+    settings = uvicorn.Config(
+        app,
+        host=config.host,
+        port=config.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws_max_size=MAX_MESSAGE,
+        ws_per_message_deflate=False,  # float32 blocks hardly shrink, and it costs more than making them
+    )
+    DrainingServer(settings, app.state.streams).run()
+
+
+class DrainingServer(uvicorn.Server):
+    """Tells open streams to go on elsewhere before it closes them, which is all that uvicorn does."""
+
+    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+        super().__init__(config)
+        self._streams = streams
+        self._draining = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, for at most :data:`DRAIN_S`; the next one ends at once. Runs as signal handler."""
+        end = partial(super().handle_exit, sig, frame)
+        if self._draining:
+            return end()
+        self._draining = True
+        asyncio.get_running_loop().call_soon_threadsafe(self._drain, end)
+
+    def _drain(self, end: Callable[[], None]) -> None:
+        self._streams.drain()
+        asyncio.get_running_loop().call_later(DRAIN_S if self._streams.places.inside else 0.0, end)
 
 
 def _explain(problem: str) -> int:

@@ -10,12 +10,22 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final, Literal
 
 from motion_service.admission import Admission
 from motion_service.answer import Answer, Take
 from motion_service.clips import PromptPlan, VrmClip
-from motion_service.edit import check_length, describe_edit, edit_defaults, put_in, request_to_original, request_to_plan
+from motion_service.edit import (
+    check_length,
+    describe_edit,
+    edit_defaults,
+    put_in,
+    request_to_original,
+    request_to_plan,
+    value_to_pose,
+)
+from motion_service.edit_loop import SEEN_S, LoopingSource
 from motion_service.edit_schemas import EditRequest
 from motion_service.errors import (
     BadRequest,
@@ -33,9 +43,10 @@ from motion_service.prompt.llm import LlmSettings, read_with_llm
 from motion_service.prompt.plan import prompt_to_plan
 from motion_service.prompt.times import times_to_seconds
 from motion_service.schemas import MAX_DRAWN_SEED, MAX_SECONDS, MAX_SEED, MIN_SECONDS, GenerateRequest, MotionOptions
-from motion_service.source import EditingSource, EditPlan, MotionSource, SourceClip, SourceRequest
+from motion_service.source import EditingSource, EditPlan, LiveSource, MotionSource, SourceClip, SourceRequest
 from motion_service.store import ArtifactStore
 from motion_service.telemetry import log_event
+from motion_service.timeline import IDLE, ScriptedSource
 from motion_service.vrm.avatar import Avatar
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.life import mood_of
@@ -94,13 +105,14 @@ class Pipeline:
         started = time.monotonic()
         options = request.with_defaults(self.defaults)
         with self.admission.enter():
-            plan = await self._read_prompt(options.prompt)
+            plan = await self.read_prompt(options.prompt)
+            scripted = await self._options_to_script(options)
             planned = time.monotonic()
             warnings = [f"unknown field ignored: {name}" for name in request.unknown_fields()]
             wish = self._plan_to_wish(plan, request, options, warnings)
             fitting = await self._options_to_fitting(request, options, route, wish.seed, warnings)
             smpl = await self._find_smpl(options, warnings)
-            made, reason = await self._make_or_fall_back(wish, options, route, warnings)
+            made, reason = await self._make_or_fall_back(wish, options, route, warnings, scripted)
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
             take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl)
@@ -120,7 +132,7 @@ class Pipeline:
             options = request.with_defaults(edit_defaults(self.defaults, original))
             plan = PromptPlan("", "en", ())
             if request.prompt:
-                plan = await self._read_prompt(request.prompt)
+                plan = await self.read_prompt(request.prompt)
             planned = time.monotonic()
             source = self._choose_editor(options.provider, clip.seconds)
             guidance = options.guidance if request.prompt else 0.0  # no text: the unconditional prediction, as official
@@ -138,7 +150,8 @@ class Pipeline:
             take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl)
             return await self.finisher.finish(take)
 
-    async def _read_prompt(self, prompt: str) -> PromptPlan:
+    async def read_prompt(self, prompt: str) -> PromptPlan:
+        """What is understood of a prompt, by the rules, or the language model where one is configured."""
         plan = self._plans.get(prompt)
         if plan is None:
             plan = await asyncio.to_thread(prompt_to_plan, prompt)
@@ -152,7 +165,10 @@ class Pipeline:
     ) -> SourceRequest:
         """Decide what is still open: seconds (request, else words, else default) and seed (request, else fresh)."""
         counted = times_to_seconds(plan.action, plan.times) if plan.times else None
-        asked = request.duration_sec or plan.seconds or counted or self.defaults.duration_sec or DEFAULT_SECONDS
+        whole = sum(part.sec for part in options.timeline or ())
+        asked = (
+            whole or request.duration_sec or plan.seconds or counted or self.defaults.duration_sec or DEFAULT_SECONDS
+        )
         seconds = min(max(asked, MIN_SECONDS), MAX_SECONDS)
         if seconds != asked:
             warnings.append(f"the prompt asks for {asked:g} s; clips last {MIN_SECONDS:g} to {MAX_SECONDS:g} s")
@@ -178,7 +194,7 @@ class Pipeline:
         self, request: GenerateRequest, options: GenerateRequest, route: Route, seed: int, warnings: list[str]
     ) -> Fitting:
         """How the clip is to be played. Raises :class:`BadRequest` for an avatar that nobody has uploaded."""
-        avatar = await self._find_avatar(options.avatar)
+        avatar = await self.find_avatar(options.avatar)
         fitting = Fitting(
             avatar=avatar,
             fold=options.fold,
@@ -191,12 +207,14 @@ class Pipeline:
             fps=(options.fps or self.rates.get(route)) if options.interpolate else None,
             target=options.target,
             compat=options.compat,
+            loop=options.loop,
         )
         if "target" in request.model_fields_set and fitting.convention != options.target:
             warnings.append(f"target: the avatar is for {fitting.convention}, so the tracks are too")
         return fitting
 
-    async def _find_avatar(self, avatar_id: str | None) -> Avatar | None:
+    async def find_avatar(self, avatar_id: str | None) -> Avatar | None:
+        """The avatar of an id; None for none. Raises :class:`BadRequest` for one that nobody has uploaded."""
         if avatar_id is None or avatar_id == "none":
             return None
         try:
@@ -217,7 +235,12 @@ class Pipeline:
     # --- the choice of a source, and the fallback -------------------------------------------------------------------
 
     async def _make_or_fall_back(
-        self, wish: SourceRequest, options: GenerateRequest, route: Route, warnings: list[str]
+        self,
+        wish: SourceRequest,
+        options: GenerateRequest,
+        route: Route,
+        warnings: list[str],
+        scripted: Callable[[LiveSource], ScriptedSource] | None,
     ) -> tuple[list[SourceClip], str | None]:
         """The clips, and the reason when the placeholder made them."""
         if options.provider == "placeholder":
@@ -226,7 +249,7 @@ class Pipeline:
             return await _repeat(self.placeholder, wish, options.repetitions), "requested"
         try:
             async with asyncio.timeout(options.deadline_ms / 1000):
-                source = self._choose_source(options.provider, route, wish.seconds, bool(wish.target_joints))
+                source = self._choose_source(options, route, wish, scripted)
                 return await _repeat(source, _fit(wish, source, warnings), options.repetitions), None
         except (BadRequest, Busy, Cancelled):
             raise
@@ -250,17 +273,46 @@ class Pipeline:
             made = await _repeat(self.placeholder, wish, take.options.repetitions)
             return await self.finisher.finish(replace(take, made=made, fallback_reason=failure.problem))
 
-    def _choose_source(self, provider: str, route: Route, seconds: float, targets: bool) -> MotionSource:
-        name = provider
-        if provider == "auto":
-            goes_on = route == "dip" or seconds > MDM_SECONDS or targets
+    async def _options_to_script(self, options: GenerateRequest) -> Callable[[LiveSource], ScriptedSource] | None:
+        """How a clip of a timeline, or one that continues another, is made on a live source; None for any other."""
+        if options.timeline is None and options.continue_from is None:
+            return None
+        if options.loop or options.target_joints:
+            raise BadRequest("timeline and continue_from go neither with loop nor with target_joints", field="loop")
+        parts = [
+            (await self.read_prompt(part.prompt) if part.prompt.strip() else IDLE, part.sec)
+            for part in options.timeline or ()
+        ]
+        pose = None
+        if options.continue_from is not None:
+            pose = await asyncio.to_thread(value_to_pose, options.continue_from, self.store)
+        return partial(ScriptedSource, parts=tuple(parts), pose=pose)
+
+    def _choose_source(
+        self,
+        options: GenerateRequest,
+        route: Route,
+        wish: SourceRequest,
+        scripted: Callable[[LiveSource], ScriptedSource] | None,
+    ) -> MotionSource:
+        if options.loop:
+            editor = self._choose_editor(options.provider, wish.seconds + SEEN_S)
+            return LoopingSource(editor, editor.max_seconds - SEEN_S)
+        name: str = options.provider
+        if name == "auto":
+            goes_on = route == "dip" or wish.seconds > MDM_SECONDS or bool(wish.target_joints) or scripted is not None
             name = "dip" if goes_on else "mdm"
             name = name if name in self.sources else "mini"
         if name not in self.sources:
             raise ModelUnavailable(
                 f"provider {name} is not loaded; leave provider out, or place its weights and restart"
             )
-        return self.sources[name]
+        source = self.sources[name]
+        if scripted is None:
+            return source
+        if not isinstance(source, LiveSource):
+            raise BadRequest(f"{name} makes a clip at once: leave provider out, or take dip or mini", field="provider")
+        return scripted(source)
 
     def _choose_editor(self, provider: str, seconds: float) -> EditingSource:
         """The model that is to edit; ``auto`` takes the first of mdm and mini that reaches the length of the clip."""

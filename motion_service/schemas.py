@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from motion_service.errors import BadRequest
+from motion_service.wording import CONTROL, check_text
 
 Provider = Literal["auto", "mdm", "mdm-encoder", "dip", "mini", "placeholder"]
 AnswerFormat = Literal["vrm-json", "msgpack", "vrma", "bvh", "npy", "mp4"]
@@ -29,11 +29,22 @@ MAX_SECONDS: Final = 120.0
 MAX_SEED: Final = 2**63 - 1
 MAX_DRAWN_SEED: Final = 2**53 - 1  # what we draw ourselves: a browser keeps it exact
 
-NOT_YET: Final[Mapping[str, Any]] = {"continue_from": None, "timeline": None, "best_of": 1, "loop": False}
+NOT_YET: Final[Mapping[str, Any]] = {"best_of": 1}
 """Options that only have their neutral value in this version. Any other value is refused, never quietly dropped."""
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-"""Control characters (Unicode Cc) other than tab, line feed and carriage return."""
+
+class TimelinePart(BaseModel):
+    """One prompt of a timeline and how long it lasts."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    prompt: str = Field("", max_length=MAX_PROMPT, description="Empty: the figure idles.")
+    sec: float = Field(ge=MIN_SECONDS, le=MAX_SECONDS, allow_inf_nan=False)
+
+    @field_validator("prompt")
+    @classmethod
+    def _check_prompt(cls, prompt: str) -> str:
+        return check_text(prompt)
 
 
 class MotionOptions(BaseModel):
@@ -109,10 +120,15 @@ class MotionOptions(BaseModel):
     target_joints: dict[TargetJoint, list[float]] | None = Field(
         None, description="dip with target: places [x, y, z] in metres, heading [radians], at the end of each window."
     )
-    continue_from: Any = Field(None, description="Not supported in this version.")
-    timeline: Any = Field(None, description="Not supported in this version.")
+    continue_from: str | dict[str, Any] | None = Field(
+        None,
+        description="A job id, or a clip as answers hold it: the motion goes on from its last frame (dip, mini).",
+    )
+    timeline: list[TimelinePart] | None = Field(
+        None, min_length=1, max_length=32, description="Prompts one after the other instead of one (dip, mini)."
+    )
     best_of: Any = Field(1, description="Only 1 in this version.")
-    loop: Any = Field(False, description="Not supported in this version.")
+    loop: bool = Field(False, description="The end goes over into the start without a seam (mini, mdm).")
 
     @model_validator(mode="before")
     @classmethod
@@ -153,13 +169,20 @@ class GenerateRequest(MotionOptions):
 
     prompt: str = Field(min_length=1, max_length=MAX_PROMPT, examples=["a person waves with the right hand"])
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_timeline(cls, values: Any) -> Any:
+        """A timeline needs no prompt of its own; what it says first is its name."""
+        if not isinstance(values, dict) or values.get("prompt") is not None or "timeline" not in values:
+            return values
+        parts = values["timeline"] if isinstance(values["timeline"], list) else []
+        said = [part["prompt"] for part in parts if isinstance(part, dict) and isinstance(part.get("prompt"), str)]
+        return {**values, "prompt": next((text for text in said if text.strip()), "idle")}
+
     @field_validator("prompt")
     @classmethod
     def _check_prompt(cls, prompt: str) -> str:
-        if _CONTROL.search(prompt):
-            raise ValueError("must not hold control characters other than tab, line feed and carriage return")
-        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-            raise ValueError("must be valid Unicode; it holds half of a surrogate pair")
+        check_text(prompt)
         if not prompt.strip():
             raise ValueError("must hold at least one character that is not white space")
         return prompt
@@ -167,7 +190,7 @@ class GenerateRequest(MotionOptions):
     def unknown_fields(self) -> list[str]:
         """Names of the fields that no option has, made safe to print, the first ten."""
         names = sorted(self.model_extra or {})[:10]
-        return [_CONTROL.sub("?", name[:40]).encode("utf-8", "replace").decode() for name in names]
+        return [CONTROL.sub("?", name[:40]).encode("utf-8", "replace").decode() for name in names]
 
     def with_defaults(self, defaults: MotionOptions) -> GenerateRequest:
         """The same request with every option it does not say taken from the server's defaults."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-from motion_service.clips import FeatureClip, PromptPlan, VrmClip
+from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding, VrmClip
+from motion_service.errors import BadRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +101,141 @@ class EditingSource(MotionSource, Protocol):
         client's own numbers there.
         """
         ...
+
+
+# --- endless motion ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LiveText:
+    """One action as a live source reads it."""
+
+    embedding: TextEmbedding
+    caption: str
+    """What the model is told, in words."""
+    seconds: float | None = None
+    """How long it is to last; None = until something else is asked for."""
+    warnings: tuple[str, ...] = ()
+    mood: str | None = None
+    """Emotion in the words, for the face: one of the VRM presets."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOrder:
+    """How the next window is to be made."""
+
+    seed: int
+    """Of the whole stream; every window draws its own noise from it and from where it begins."""
+    guidance: float | None = None
+    steps: int | None = None
+    deadline: float = float("inf")
+    """When it is needed, in monotonic seconds."""
+    client: str = ""
+    """Clients take turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """The last frames of an endless motion, at the source's rate: all that is needed to go on from any of them."""
+
+    frame: int
+    """Number of the frame that comes next; frames of the prefix count backwards from the stream's first one."""
+    rows: Tensor
+    """(H, F) what the network reads of the last H frames."""
+    places: Tensor
+    """(H, 3) float64: heading in rad, x and z in m from which the frame after each row is decoded."""
+    clip: VrmClip
+    """The same H frames as motion."""
+
+    def rewind(self, frame: int) -> LiveState:
+        """The state as it was when ``frame`` came next. Raises BadRequest where the history does not reach."""
+        kept = len(self.rows) - (self.frame - frame)
+        if not 1 <= kept <= len(self.rows):
+            raise BadRequest("this moment of the stream is forgotten", field="frame")
+        return replace(
+            self, frame=frame, rows=self.rows[:kept], places=self.places[:kept], clip=slice_clip(self.clip, 0, kept)
+        )
+
+    def extend(self, rows: Tensor, places: Tensor, clip: VrmClip, history: int) -> LiveState:
+        """The state after ``rows`` (n, F) and their motion, with at most ``history`` frames of past."""
+        joined = join_clips(self.clip, clip)
+        start = max(0, joined.num_frames - history)
+        return LiveState(
+            self.frame + len(rows),
+            torch.cat([self.rows, rows])[start:],
+            torch.cat([self.places, places])[start:],
+            slice_clip(joined, start, joined.num_frames),
+        )
+
+    def newest(self, num_frames: int) -> VrmClip:
+        """The last ``num_frames`` frames."""
+        return slice_clip(self.clip, self.clip.num_frames - num_frames, self.clip.num_frames)
+
+
+@runtime_checkable
+class LiveSource(Protocol):
+    """A source that goes on for ever, window after window, and from any frame it has made."""
+
+    name: str
+
+    @property
+    def fps(self) -> float:
+        """Its own rate."""
+        ...
+
+    @property
+    def window_frames(self) -> int:
+        """Frames that one call of :meth:`advance` can make."""
+        ...
+
+    @property
+    def context_frames(self) -> int:
+        """Frames of past that a window is made from."""
+        ...
+
+    async def read(self, plan: PromptPlan, seed: int) -> tuple[LiveText, ...]:
+        """The actions of a plan in order of time. Off the event loop and not behind windows that are being made."""
+        ...
+
+    def open(self, pose: VrmClip | None, frame: int = 0) -> LiveState:
+        """A state to start from, whose next frame is number ``frame``: a neutral stance, or the end of ``pose``
+        (VRM 1.0 axes, any body and rate), where it stands."""
+        ...
+
+    def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
+        """A clip made of these texts in this way, with where it comes from."""
+        ...
+
+    async def advance(
+        self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
+    ) -> LiveState:
+        """``state`` and the next ``num_frames`` (at most ``window_frames``) frames, which continue it.
+
+        At most ``history`` frames of past are kept. Raises GenerationFailed; cancelling frees the model.
+        """
+        ...
+
+
+def slice_clip(clip: VrmClip, start: int, stop: int) -> VrmClip:
+    """Frames ``start`` to ``stop - 1`` of a clip."""
+    rows = slice(start, stop)
+    return replace(
+        clip,
+        rotations={bone: track[rows] for bone, track in clip.rotations.items()},
+        hips=clip.hips[rows],
+        contacts=clip.contacts[rows],
+        expressions={name: track[rows] for name, track in clip.expressions.items()},
+        gaze=None if clip.gaze is None else clip.gaze[rows],
+    )
+
+
+def join_clips(first: VrmClip, second: VrmClip) -> VrmClip:
+    """One clip after the other; both of one body and rate, with the same tracks."""
+    return replace(
+        first,
+        rotations={bone: torch.cat([track, second.rotations[bone]]) for bone, track in first.rotations.items()},
+        hips=torch.cat([first.hips, second.hips]),
+        contacts=torch.cat([first.contacts, second.contacts]),
+        expressions={name: torch.cat([track, second.expressions[name]]) for name, track in first.expressions.items()},
+        gaze=None if first.gaze is None or second.gaze is None else torch.cat([first.gaze, second.gaze]),
+    )

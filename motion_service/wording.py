@@ -13,6 +13,9 @@ import unicodedata
 FLAGS = ("left", "right", "both", "forward", "backward", "turn")
 """Order of the flags; a trained network depends on it."""
 
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+"""Control characters (Unicode Cc) other than tab, line feed and carriage return."""
+
 _DROPPED_CATEGORIES = {"Cc", "Cf", "Cn", "Co", "Cs", "So", "Sk"}  # controls, joiners, private use, emoji, skin tones
 _DROPPED_CHARACTERS = {"\ufe0e", "\ufe0f", "\u20e3"}  # emoji variation selectors, keycap
 _MARKUP = re.compile(r"[*_`~〜#|<>{}\[\]()\"“”„«»「」『』【】〈〉《》]+|(?<!\w)'|'(?!\w)|^\s*[-+•・]\s+", re.MULTILINE)
@@ -96,3 +99,12 @@ def text_flags(text: str) -> tuple[float, ...]:
     """
     words = _TRAPS.sub(" ", canonical_text(text))
     return tuple(float(bool(pattern.search(words))) for pattern in _PATTERNS)
+
+
+def check_text(text: str) -> str:
+    """The text, if it is printable Unicode; raises ValueError."""
+    if CONTROL.search(text):
+        raise ValueError("must not hold control characters other than tab, line feed and carriage return")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("must be valid Unicode; it holds half of a surrogate pair")
+    return text

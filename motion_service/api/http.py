@@ -15,11 +15,13 @@ from motion_service.api.edit import edit_routes
 from motion_service.api.negotiation import answer_to_response, with_accepted_format
 from motion_service.api.problem import install_problem_handlers, problem_responses
 from motion_service.api.security import BodyLimitMiddleware, KeyMiddleware, RequestIdMiddleware
+from motion_service.api.websocket import stream_routes
 from motion_service.errors import NotFound
 from motion_service.jobs import JobRecord, Jobs
 from motion_service.pipeline import Route
 from motion_service.schemas import GenerateRequest, JobList, JobOut, MotionResponse, Problem
 from motion_service.store import ARTIFACT_KINDS, ArtifactStore
+from motion_service.streams import Streams
 
 API_VERSION = "1.0.0"
 _GENERATE_PROBLEMS = problem_responses(400, 401, 413, 422, 429, 500, 503, 504)
@@ -39,9 +41,14 @@ def create_app(
     on_start: Hook = _nothing,
     on_stop: Hook = _nothing,
     engine_facts: Facts = dict,
+    *,
+    streams: Streams | None = None,
+    origins: tuple[str, ...] = (),
 ) -> FastAPI:
     """The application around a ready pipeline. ``on_start`` (warm-up) runs before the first request is taken;
     ``engine_facts``: how models run, told where no keys are asked for.
+
+    ``streams``: open streams, by default as many as there may be; ``origins``: pages that may open one.
     """
 
     @asynccontextmanager
@@ -61,6 +68,7 @@ def create_app(
     install_problem_handlers(app)
     app.include_router(_motion_routes(jobs))
     app.include_router(edit_routes(jobs))
+    app.include_router(stream_routes(streams or Streams(jobs.pipeline, keys=keys), origins))
     app.include_router(_status_routes(jobs, keys, engine_facts))
     app.include_router(_artifact_routes(jobs.pipeline.store))
     app.include_router(avatar_routes(jobs.pipeline.avatars))

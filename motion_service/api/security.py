@@ -7,6 +7,8 @@ fetching them needs the key too.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import ipaddress
 import re
@@ -15,13 +17,14 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from motion_service.api.problem import problem_response
 from motion_service.edit_schemas import MAX_EDIT_BODY
-from motion_service.errors import PayloadTooLarge, Unauthorized
+from motion_service.errors import Forbidden, PayloadTooLarge, Unauthorized
 from motion_service.telemetry import log_event, request_id
 from motion_service.vrm.glb import MAX_FILE
 
@@ -86,7 +89,11 @@ class RequestIdMiddleware:
 
 
 class KeyMiddleware:
-    """Asks for a key, ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``. Deny by default."""
+    """Asks for a key, ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``. Deny by default.
+
+    A page cannot set headers of a WebSocket; it offers the subprotocol ``key.`` and the key in base64url beside the one
+    it wants to speak.
+    """
 
     def __init__(self, app: ASGIApp, keys: Iterable[str]) -> None:
         self.app = app
@@ -102,6 +109,8 @@ class KeyMiddleware:
         headers = Headers(scope=scope)
         scheme, _, token = headers.get("authorization", "").partition(" ")
         sent = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        if not sent and scope["type"] == "websocket":
+            sent = _key_in_protocols(scope.get("subprotocols", ()))
         digest = _hash(sent)
         return any([secrets.compare_digest(digest, known) for known in self._hashes])  # a list: always compare all
 
@@ -135,6 +144,27 @@ class BodyLimitMiddleware:
             if len(body) > limit:
                 return await problem_response(_too_large(limit), scope)(scope, receive, send)
         await self.app(scope, _replay(bytes(body), receive), send)
+
+
+def _key_in_protocols(protocols: Iterable[str]) -> str:
+    """The key that a page offers as a subprotocol; empty when there is none."""
+    offered = next((name.removeprefix("key.") for name in protocols if name.startswith("key.")), "")
+    try:
+        return base64.urlsafe_b64decode(offered + "=" * (-len(offered) % 4)).decode()
+    except (ValueError, binascii.Error):
+        return ""
+
+
+def check_origin(headers: Headers, allowed: Iterable[str]) -> None:
+    """Refuse a WebSocket from a page of elsewhere, which CORS does not: browsers say where it is from, others nothing.
+
+    A page of the service's own host may, and those of ``allowed`` origins; "*" allows all. Raises :class:`Forbidden`.
+    """
+    origin = headers.get("origin")
+    if origin is None or origin in (known := {*allowed}) or "*" in known:
+        return
+    if urlsplit(origin).netloc != headers.get("host"):
+        raise Forbidden("this origin may not open a stream: name it in MOTION_ALLOWED_ORIGINS")
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:

@@ -26,7 +26,7 @@ DECIMALS: Final = 5
 """Digits after the point: a quaternion is off by at most 1e-5, a place by 5 um, a time by 5 us."""
 
 
-def _numbers(values: npt.NDArray[np.floating[Any]]) -> list[bytes]:
+def number_texts(values: npt.NDArray[np.floating[Any]]) -> list[bytes]:
     """An array to the JSON texts of its numbers, the last axis fastest.
 
     orjson prints the shortest text of a float32, so rounding first cuts digits.
@@ -35,37 +35,40 @@ def _numbers(values: npt.NDArray[np.floating[Any]]) -> list[bytes]:
     return orjson.dumps(rounded, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
-@lru_cache(maxsize=16)
-def _texts_between(num_frames: int, fps: float, keys: tuple[str, ...]) -> tuple[bytes, ...]:
-    """What stands before each number of ``[{"t": .., key: .., ..}, ..]``; all clips of a length and rate share it."""
+def texts_between(times: Sequence[bytes], keys: tuple[str, ...]) -> tuple[bytes, ...]:
+    """What stands before each number of ``[{"t": .., key: .., ..}, ..]``; all tracks with these times share it."""
     later = [f',"{key}":'.encode() for key in keys[1:]]
     first = f',"{keys[0]}":'.encode()
-    texts = [text for time in _numbers(np.arange(num_frames) / fps) for text in (b'},{"t":' + time + first, *later)]
+    texts = [text for time in times for text in (b'},{"t":' + time + first, *later)]
     texts[0] = b"[" + texts[0].removeprefix(b"},")
     return tuple(texts)
 
 
-def _keyframes(clip: VrmClip, numbers: Sequence[bytes], keys: tuple[str, ...]) -> orjson.Fragment:
-    """One track of a clip as the JSON list ``[{"t": .., key: .., ..}, ..]``, its numbers frame after frame."""
-    between = _texts_between(clip.num_frames, clip.fps, keys)
+def keyframes(between: Sequence[bytes], numbers: Sequence[bytes]) -> orjson.Fragment:
+    """One track as the JSON list ``[{"t": .., key: .., ..}, ..]``, its numbers frame after frame."""
     text = [b""] * (2 * len(between))
     text[::2], text[1::2] = between, numbers
     return orjson.Fragment(b"".join((*text, b"}]")))
 
 
+@lru_cache(maxsize=16)
+def _texts_between(num_frames: int, fps: float, keys: tuple[str, ...]) -> tuple[bytes, ...]:
+    """The same for clips: all of a length and rate share it."""
+    return texts_between(number_texts(np.arange(num_frames) / fps), keys)
+
+
 def _track(clip: VrmClip, track: Tensor, *keys: str) -> orjson.Fragment:
     """``track`` (T, len(keys)), or (T,) for one key."""
-    return _keyframes(clip, _numbers(track.detach().float().cpu().numpy()), keys)
+    between = _texts_between(clip.num_frames, clip.fps, keys)
+    return keyframes(between, number_texts(track.detach().float().cpu().numpy()))
 
 
 def _rotations(clip: VrmClip) -> dict[str, orjson.Fragment]:
     """Every bone's track; the numbers of all of them are written at once."""
     tracks = unit_quats(torch.stack([*clip.rotations.values()]))  # (J, T, 4)
-    numbers, size = _numbers(tracks.detach().float().cpu().numpy()), 4 * clip.num_frames
-    return {
-        bone: _keyframes(clip, numbers[size * i : size * (i + 1)], ("x", "y", "z", "w"))
-        for i, bone in enumerate(clip.rotations)
-    }
+    numbers, size = number_texts(tracks.detach().float().cpu().numpy()), 4 * clip.num_frames
+    between = _texts_between(clip.num_frames, clip.fps, ("x", "y", "z", "w"))
+    return {bone: keyframes(between, numbers[size * i : size * (i + 1)]) for i, bone in enumerate(clip.rotations)}
 
 
 def clip_to_fragments(clip: VrmClip) -> dict[str, Any]:

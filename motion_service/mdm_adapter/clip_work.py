@@ -16,6 +16,7 @@ from motion_service.clips import TextEmbedding
 from motion_service.diffusion.schedule import Schedule, Step, Variance, evenly_spaced, respace
 from motion_service.engine.run import Priority, SamplingRun
 from motion_service.engine.worker import Worker
+from motion_service.source import LiveOrder
 
 _numbers: Final = itertools.count()
 
@@ -46,6 +47,13 @@ class Urgency:
     deadline: float = math.inf
     """Monotonic seconds."""
     client: str = ""
+
+
+def order_to_urgency(order: LiveOrder) -> Urgency:
+    """Windows that are played soon go before clips; those of a script without a screen do not."""
+    if math.isinf(order.deadline):
+        return Urgency(client=order.client)
+    return Urgency(Priority.LIVE, order.deadline, order.client)
 
 
 async def sample_clip(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding
+from motion_service.diffusion.schedule import Step
 from motion_service.engine.job import Job
 from motion_service.engine.worker import Worker
 from motion_service.errors import BadRequest
@@ -22,7 +23,7 @@ from motion_service.features.humanml3d import HUMANML3D_FPS, features_to_end
 from motion_service.features.prefixes import choose_prefix, load_prefixes
 from motion_service.features.target_location import TRAJECTORY, request_to_target
 from motion_service.features.vrm_native import RootStart
-from motion_service.mdm_adapter.clip_work import ClipWork, sample_clip, window_seed
+from motion_service.mdm_adapter.clip_work import ClipWork, Urgency, sample_clip, window_seed
 from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_caption, plan_to_caption_cues
 from motion_service.mdm_adapter.official import MAX_FRAMES, Conditions, OfficialSampler, Run, seeded_draw
 from motion_service.mdm_adapter.residents import EngineSettings, Models, add_network
@@ -127,12 +128,47 @@ class OfficialSource:
 
         The official program's own code, or its own draws, take a job of their own, one clip at a time.
         """
-        if self._models is not None and not request.official_noise:
-            seed = window_seed(request.seed, index) if self.sampler.is_windowed else request.seed
-            work = ClipWork(text, self.sampler.steps(run), run.guidance, num_frames, seed, prefix, target)
+        if self._models is None or request.official_noise:
+            sampled, waited_s = await self._sample_alone(text, num_frames, run, prefix, target)
+        elif prefix is None:
+            work = ClipWork(text, self.sampler.steps(run), run.guidance, num_frames, request.seed)
             sampled, waited_s = await sample_clip(self._worker, self._models.for_text(text), work)
-            watch.waited(waited_s)
-            return sampled
+        else:
+            steps, seed = self.sampler.steps(run), window_seed(request.seed, index)
+            sampled, waited_s = await self.sample_window(text, prefix, seed, steps, run.guidance, target=target)
+        watch.waited(waited_s)
+        return sampled
+
+    async def sample_window(
+        self,
+        embedding: TextEmbedding,
+        prefix: Tensor,
+        seed: int,
+        steps: tuple[Step, ...],
+        guidance: float,
+        urgency: Urgency | None = None,
+        target: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, float]:
+        """The normalised window (P, 263) after ``prefix`` (C, 263), and the seconds it waited for its first step.
+
+        Raises as :meth:`Worker.sample <motion_service.engine.worker.Worker.sample>`.
+        """
+        frames = self.sampler.spec.predict_frames
+        if self._models is None:
+            run, _ = self.sampler.new_run(len(steps), guidance, seeded_draw(seed, official=False))
+            return await self._sample_alone(embedding, frames, run, prefix, target)
+        work = ClipWork(embedding, steps, guidance, frames, seed, prefix, target)
+        return await sample_clip(self._worker, self._models.for_text(embedding), work, urgency)
+
+    async def _sample_alone(
+        self,
+        text: TextEmbedding,
+        num_frames: int,
+        run: Run,
+        prefix: Tensor | None,
+        target: tuple[Tensor, Tensor] | None,
+    ) -> tuple[Tensor, float]:
+        """The same as a job of its own on the model thread."""
         conditions = Conditions(
             prefix=None if prefix is None else prefix[None],
             target=None if target is None else (target[0][None], target[1][None]),
@@ -142,9 +178,7 @@ class OfficialSource:
             return self.sampler.sample([text], num_frames, replace(run, check=job.check), conditions)[0].cpu()
 
         job = Job(work_alone)
-        sampled = await self._worker.submit(job)
-        watch.waited(job.waited_s)
-        return sampled
+        return await self._worker.submit(job), job.waited_s
 
 
 def window_target(

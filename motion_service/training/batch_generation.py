@@ -1,8 +1,8 @@
 """Many prompts at once to clips, by the same steps as the service: plan, cues, windows, sampler.
 
 The service makes one clip at a time; an evaluation of 480 clips would wait for hours. Here prompts whose cues fill
-windows of the same lengths share a batch. Noise is drawn per window as in ``mdm_adapter``, so a seed gives the clip that
-the service gives on a CPU, up to the rounding of larger matrix products.
+windows of the same lengths share a batch. Noise is drawn per window as in ``mdm_adapter``, so a seed gives the clip
+that the service gives on a CPU, up to the rounding of larger matrix products.
 
 On a machine without the sentence encoder, texts come from a file written beforehand (:class:`PreparedTexts`).
 """

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from motion_service.clips import VrmClip
 from motion_service.humanoid import VRM_PARENT
+from motion_service.source import join_clips, slice_clip
 from motion_service.vrm.avatar import Avatar
 from motion_service.vrm.body import CANONICAL_BODY, MANNEQUIN_BODY, Body, clip_to_body, fold_bones
 from motion_service.vrm.convention import boost_safe, to_vrm0
@@ -46,6 +47,8 @@ class Fitting:
     target: Literal["vrm1", "vrm0"] = "vrm1"
     """Convention for an avatar that we do not know; one that we know has its own."""
     compat: Literal["none", "boost-safe"] = "none"
+    loop: bool = False
+    """The clip is played again and again: its last frame goes over into its first."""
 
     @property
     def body(self) -> Body:
@@ -77,6 +80,8 @@ class FittedClip:
 
 def fit_clip(clip: VrmClip, fitting: Fitting) -> FittedClip:
     """Fit a source's clip (VRM 1.0 axes, any body) to an avatar and a stage."""
+    if fitting.loop:
+        return _fit_loop(clip, fitting)
     body = fitting.body
     clip = resample_clip(_to_body(clip, fitting), fitting.fps)  # first: what follows is exact at the rate asked for
     if fitting.expressions:
@@ -95,6 +100,21 @@ def fit_clip(clip: VrmClip, fitting: Fitting) -> FittedClip:
     if fitting.compat == "boost-safe":
         wire = boost_safe(wire)
     return FittedClip(clip, wire, body, facts)
+
+
+def _fit_loop(clip: VrmClip, fitting: Fitting) -> FittedClip:
+    """The middle one of three rounds: what is smoothed and held at the ends then knows how it goes on.
+
+    A loop stays near its spot by itself, so the root modes have nothing to do, and it does not come to rest.
+    """
+    rounds = join_clips(join_clips(clip, clip), clip)
+    fitted = fit_clip(rounds, replace(fitting, loop=False, root="free", settle=False))
+    length = round(fitted.clip.num_frames / 3)
+    return replace(
+        fitted,
+        clip=slice_clip(fitted.clip, length, 2 * length),
+        wire=slice_clip(fitted.wire, length, 2 * length),
+    )
 
 
 def _to_body(clip: VrmClip, fitting: Fitting) -> VrmClip:

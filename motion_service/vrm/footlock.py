@@ -86,8 +86,8 @@ class FootLock:
 
 
 @dataclass(frozen=True, slots=True)
-class _Legs:
-    """The legs of a clip in world space; S sides, P = 2 parts of a foot: ankle and toe."""
+class Legs:
+    """The legs of a clip in world space; S sides, P = 2 parts of a foot: ankle and toe. For the locks only."""
 
     sides: Sequence[str]
     hip: Tensor  # (T, S, 3)
@@ -109,7 +109,7 @@ def lock_feet(clip: VrmClip, body: Body) -> FootLock:
 
     Unchanged when it has no legs or nothing is labelled as contact. Contacts, hips and upper body stay as they are.
     """
-    legs = _pose_legs(clip, body)
+    legs = pose_legs(clip, body)
     if legs is None or not bool((clip.contacts > 0.5).any()):
         return FootLock(clip, 0.0, 0.0)
     down = _gate_contacts(clip, legs)  # (T, S, P)
@@ -119,7 +119,7 @@ def lock_feet(clip: VrmClip, body: Body) -> FootLock:
         standing[a:b, s] = True
     down &= standing[..., None]
     offset = _correction(legs, down, standing, spans, clip.fps)  # (T, S, 3)
-    locked, parts = _bend_legs(clip, legs, offset)
+    locked, parts = bend_legs(clip, legs, offset)
     return FootLock(
         clip=locked,
         skate_before=_skate(legs.parts, down, clip.fps),
@@ -132,7 +132,7 @@ def lock_feet(clip: VrmClip, body: Body) -> FootLock:
 # --- what stands ----------------------------------------------------------------------------------------------------
 
 
-def _pose_legs(clip: VrmClip, body: Body) -> _Legs | None:
+def pose_legs(clip: VrmClip, body: Body) -> Legs | None:
     """The legs that body and clip both have, or None."""
     bones = set(body.rest) & set(clip.rotations)
     sides = [side for side in _SIDES if {side + bone for bone in _LEG} <= bones]
@@ -144,7 +144,7 @@ def _pose_legs(clip: VrmClip, body: Body) -> _Legs | None:
     toes = [f"{side}Toes" if f"{side}Toes" in lower.rest else f"{side}Foot" for side in sides]
     parts = torch.stack([rows[:, 2], torch.tensor([lower.index(toe) for toe in toes])], dim=-1)  # (S, P)
     height = torch.tensor([place[1] for place in lower.rest.values()])
-    return _Legs(
+    return Legs(
         sides=sides,
         hip=positions[:, rows[:, 0]],
         knee=positions[:, rows[:, 1]],
@@ -156,7 +156,7 @@ def _pose_legs(clip: VrmClip, body: Body) -> _Legs | None:
     )
 
 
-def _gate_contacts(clip: VrmClip, legs: _Legs) -> Tensor:
+def _gate_contacts(clip: VrmClip, legs: Legs) -> Tensor:
     """Which parts of which feet are down: labelled so, low and slow. (T, S, P) bool"""
     label = clip.contacts.unflatten(1, (2, 2))[:, [_SIDES.index(side) for side in legs.sides]] > 0.5
     low = legs.parts[..., 1] - legs.floor < legs.scale * GATE_HEIGHT
@@ -189,7 +189,7 @@ def _skate(parts: Tensor, down: Tensor, fps: float) -> float:
 
 
 def _correction(
-    legs: _Legs, down: Tensor, standing: Tensor, spans: Sequence[tuple[int, int, int]], fps: float
+    legs: Legs, down: Tensor, standing: Tensor, spans: Sequence[tuple[int, int, int]], fps: float
 ) -> Tensor:
     """How far each foot moves, (T, S, 3) m: what holds it in its spans, fading outside of them."""
     slide = _slide(legs, down)
@@ -217,7 +217,7 @@ def _capped(offset: Tensor, most: float) -> Tensor:
     return torch.stack([offset[..., 0] * share, up, offset[..., 2] * share], dim=-1)
 
 
-def _slide(legs: _Legs, down: Tensor) -> Tensor:
+def _slide(legs: Legs, down: Tensor) -> Tensor:
     """How far, in x and z, the parts that are down have slid since the first frame. (T, S, 2) m
 
     A foot that rolls from heel to toe hands over from one part to the other; what both agree on is slide.
@@ -228,14 +228,14 @@ def _slide(legs: _Legs, down: Tensor) -> Tensor:
     return torch.nn.functional.pad(slid.cumsum(0), (0, 0, 0, 0, 1, 0))
 
 
-def _lift(legs: _Legs, down: Tensor) -> Tensor:
+def _lift(legs: Legs, down: Tensor) -> Tensor:
     """How far up the foot must go so that the lowest part that is down lies on the floor. (T, S) m"""
     missing = legs.floor - legs.parts[..., 1]  # (T, S, P)
     lower = down | ~down.any(-1, keepdim=True)  # neither: the lower one
     return missing.masked_fill(~lower, -torch.inf).amax(-1).clamp(-legs.scale * MAX_SINK, legs.max_move)
 
 
-def _buoyancy(legs: _Legs) -> Tensor:
+def _buoyancy(legs: Legs) -> Tensor:
     """How far up a foot is pushed by a soft floor, in contact or not. (T, S) m
 
     Nearly the whole depth of one that is deep, next to nothing at a millimetre: there is no corner at the surface.
@@ -274,7 +274,7 @@ def _fade(offset: Floats, held: npt.NDArray[np.bool_], start: int, stop: int, fp
 # --- legs that follow -------------------------------------------------------------------------------------------------
 
 
-def _bend_legs(clip: VrmClip, legs: _Legs, offset: Tensor) -> tuple[VrmClip, Tensor]:
+def bend_legs(clip: VrmClip, legs: Legs, offset: Tensor) -> tuple[VrmClip, Tensor]:
     """The clip with ankles moved by ``offset`` (T, S, 3), and where the parts of the feet are then (T, S, P, 3).
 
     Frames without an offset keep their numbers.

@@ -96,17 +96,27 @@ def mood_of(text: str) -> str | None:
 
 
 def add_life(
-    clip: VrmClip, bones: Collection[str], expressions: Collection[str], has_gaze: bool, mood: str | None, seed: int
+    clip: VrmClip,
+    bones: Collection[str],
+    expressions: Collection[str],
+    has_gaze: bool,
+    mood: str | None,
+    seed: int,
+    *,
+    block: int = 0,
 ) -> VrmClip:
     """The clip with what an avatar of these bones and expressions can show besides it.
 
     ``has_gaze``: whether it can look somewhere; ``mood``: one of :data:`MOODS`, see :func:`mood_of`. Expressions that
-    it lacks, and mouth shapes, are left out. Raises BadRequest for another mood.
+    it lacks, and mouth shapes, are left out. ``block``: the clip is this one of equally long stretches of an endless
+    motion, through which fingers move on while blinks and glances are drawn anew. Raises BadRequest for another mood.
     """
     if mood is not None and mood not in MOODS:
         raise BadRequest(f"{mood!r} is no mood: use {', '.join(MOODS)} or none", field="expressions")
     generator = torch.Generator().manual_seed(seed % 2**63)
-    fingers = _relaxed_fingers(clip, generator)
+    fingers = _relaxed_fingers(clip, generator, block * clip.seconds)
+    if block:
+        generator.manual_seed((seed + 0x9E3779B9 * block) % 2**63)
     faces = _faces(clip, set(expressions), mood, generator) | dict(clip.expressions)
     gaze = _wandering_gaze(clip, generator) if has_gaze and clip.gaze is None else clip.gaze
     return replace(
@@ -171,8 +181,8 @@ def _wandering_gaze(clip: VrmClip, generator: torch.Generator) -> Tensor:
 # --- hands ------------------------------------------------------------------------------------------------------------
 
 
-def _relaxed_fingers(clip: VrmClip, generator: torch.Generator) -> dict[str, Tensor]:
-    """{bone: local rotations (T, 4)} of all 30 finger bones: a natural curl that hardly moves."""
+def _relaxed_fingers(clip: VrmClip, generator: torch.Generator, since: float) -> dict[str, Tensor]:
+    """{bone: local rotations (T, 4)} of all 30 finger bones: a natural curl that hardly moves. ``since``: s before."""
     bones, axes, curls, sways, mirrors = [], [], [], [], []
     for side in ("left", "right"):
         for finger, degrees in {"Thumb": _THUMB_DEG, **_CURL_DEG}.items():
@@ -185,6 +195,6 @@ def _relaxed_fingers(clip: VrmClip, generator: torch.Generator) -> dict[str, Ten
                 sways.append((2 * math.pi * hz, phase, _FINGER_SWAY * curl / max(degrees)))
                 mirrors.append((1.0, 1.0, 1.0, 1.0) if side == "left" else _MIRROR)
     speed, phase_of, size = torch.tensor(sways)[..., None].unbind(1)  # (30, 1) each
-    sway = size * torch.sin(speed * _times(clip) + phase_of)  # (30, T)
+    sway = size * torch.sin(speed * (since + _times(clip)) + phase_of)  # (30, T)
     turns = axis_angle_to_quat(normalize(torch.tensor(axes))[:, None], torch.tensor(curls)[:, None] + sway)
     return dict(zip(bones, (turns * torch.tensor(mirrors)[:, None]).unbind(0), strict=True))

@@ -66,7 +66,7 @@ CORPUS: list[tuple[str, bytes, str]] = [
     ("root unknown", body(root="flying"), "root"),
     ("target_joints unknown", body(target_joints={"tail": [0, 1, 0]}), "target_joints.tail.[key]"),
     ("target_joints short", body(target_joints={"head": [0, 1]}), "target_joints"),
-    ("timeline later", body(timeline=[{"t": 0}]), "timeline"),
+    ("timeline without lengths", body(timeline=[{"prompt": "walks"}]), "timeline.0.sec"),
     ("bad UTF-8", b'{"prompt": "\xff\xfe walks"}', "body"),
     ("deep nesting", b'{"prompt": ' + b"[" * 20_000 + b"]" * 20_000 + b"}", "body"),
     ("5,000 digits", b'{"prompt": "walks", "seed": ' + b"1" * 5000 + b"}", "body"),

@@ -1,0 +1,125 @@
+"""Endless motion from our window model: a :class:`~motion_service.source.LiveSource` on ``mini``.
+
+Every window is sampled after the last frames of any moment, decoded from the place where they stand, and so continues
+them: features tell of changes only. Windows are runs of the engine, led by their deadline, so those of many streams
+share batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from motion_service.clips import FeatureClip, PromptPlan, VrmClip
+from motion_service.features.vrm_native import (
+    ROOT_VELOCITY,
+    VRM_FPS,
+    YAW_RATE,
+    RootStart,
+    features_to_vrm,
+    vrm_to_features,
+)
+from motion_service.geometry.rotation import quat_rotate, yaw_to_quat
+from motion_service.mdm_adapter.clip_work import order_to_urgency, window_seed
+from motion_service.mdm_adapter.cues import plan_to_cues
+from motion_service.mdm_adapter.mini import misread
+from motion_service.mdm_adapter.mini_edit import EditingDiffusionSource, hold_first, to_canonical
+from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, SourceRequest, slice_clip
+from motion_service.vrm.resample import resample_clip
+
+POSE_FRAMES: Final = 21
+"""Frames of a given pose that are used: one more than the prefix, for the first frame's speeds."""
+
+
+class LiveDiffusionSource(EditingDiffusionSource):
+    """``mini`` as source of clips, edits and streams."""
+
+    @property
+    def fps(self) -> float:
+        return VRM_FPS
+
+    @property
+    def window_frames(self) -> int:
+        return self._config.network.predict_frames
+
+    @property
+    def context_frames(self) -> int:
+        return self._config.network.context_frames
+
+    async def read(self, plan: PromptPlan, seed: int) -> tuple[LiveText, ...]:
+        """The actions of a plan, read beside the model thread."""
+        return await asyncio.to_thread(self._read_live, plan, seed)
+
+    def _read_live(self, plan: PromptPlan, seed: int) -> tuple[LiveText, ...]:
+        cues = plan_to_cues(plan, max(1, len(plan.segments)) * self.window_frames, VRM_FPS)
+        readings = self._read(cues, torch.Generator().manual_seed(seed))
+        seconds = [part.seconds for part in plan.segments] or [plan.seconds]
+        return tuple(
+            LiveText(reading.embedding, cue.caption or cue.text, length, misread([cue], [reading], self.name))
+            for cue, reading, length in zip(cues, readings, seconds, strict=True)
+        )
+
+    def open(self, pose: VrmClip | None, frame: int = 0) -> LiveState:
+        """A state that stands neutral at the origin, or at the end of ``pose``, where that stands."""
+        if pose is None:
+            rows, start = self._first_prefix, RootStart()
+            features = self._to_features(rows.clone())
+            features.features[:, YAW_RATE.start : ROOT_VELOCITY.stop] = 0  # it stands, whatever its speeds were
+        else:
+            canonical = to_canonical(resample_clip(pose, VRM_FPS))
+            lacking = max(0, POSE_FRAMES - canonical.num_frames)
+            held = hold_first(canonical, lacking) if lacking else canonical
+            last = slice_clip(held, held.num_frames - POSE_FRAMES, held.num_frames)
+            whole, start = vrm_to_features(last)
+            features = FeatureClip(whole.features[1:], "vrm", VRM_FPS)
+            rows = (features.features - self._mean) / self._std
+        clip = features_to_vrm(features, start)
+        return LiveState(frame, rows, features_to_places(features.features, start), clip)
+
+    def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
+        """A clip with checkpoint, licence, steps and guidance."""
+        sampling, warnings = self._decide(_request(order))
+        warnings += tuple(warning for text in texts for warning in text.warnings)
+        labelled = self._to_source_clip(clip, _request(order), sampling, (), warnings, {})
+        return replace(labelled, facts={"captions": [text.caption for text in texts]})
+
+    async def advance(
+        self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
+    ) -> LiveState:
+        """The next ``num_frames`` frames."""
+        sampling, _ = self._decide(_request(order))
+        window, _ = await self.sample_window(
+            text.embedding,
+            state.rows[-self.context_frames :],
+            window_seed(order.seed, state.frame),
+            sampling.steps,
+            sampling.guidance,
+            order_to_urgency(order),
+        )
+        return await asyncio.to_thread(self._extend, state, window[:num_frames], history)
+
+    def _extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
+        heading, x, z = state.places[-1].tolist()
+        start = RootStart(heading, x, z)
+        features = self._to_features(rows.clone())
+        clip = features_to_vrm(features, start)
+        return state.extend(rows, features_to_places(features.features, start), clip, history)
+
+
+def _request(order: LiveOrder) -> SourceRequest:
+    """What :meth:`DiffusionSource._decide` wants to know."""
+    return SourceRequest(PromptPlan("", "en", ()), 0.0, order.seed, order.steps, order.guidance)
+
+
+def features_to_places(features: Tensor, start: RootStart) -> Tensor:
+    """(T, 3) float64 heading, x and z after each row of (T, 260), the first of which is decoded from ``start``."""
+    rates = features[:, YAW_RATE.start : ROOT_VELOCITY.stop].double() / VRM_FPS
+    yaw = start.heading + torch.cumsum(rates[:, 0], dim=0)
+    step = torch.stack([rates[:, 1], torch.zeros_like(yaw), rates[:, 2]], dim=-1)
+    way = torch.cumsum(quat_rotate(yaw_to_quat(yaw), step), dim=0)
+    return torch.stack([yaw, start.x + way[:, 0], start.z + way[:, 2]], dim=-1)

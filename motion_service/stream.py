@@ -1,0 +1,394 @@
+"""One live stream: motion that is made a little ahead of the client's screen, and made anew when it asks for something
+else.
+
+Pure asyncio on the clock of the event loop. The session knows neither sockets nor models: commands come in as method
+calls, messages go out through an :class:`~motion_service.stream_pace.Outbox`, windows come from a
+:class:`~motion_service.source.LiveSource`. One task, :meth:`Session.run`, does everything in turns; a window in the
+making is the only other one, and it never stops the sending of what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from motion_service.errors import MotionError
+from motion_service.source import LiveOrder, LiveSource
+from motion_service.stream_change import Change, SessionCounts, StreamOptions, Understood, error_to_problem
+from motion_service.stream_pace import ChunkOut, Outbox, Playhead, WindowCosts
+from motion_service.stream_reel import Reel, frames_before, open_reel, settled_by
+from motion_service.telemetry import log_event
+from motion_service.timeline import Script, new_script
+
+PREPARE_S: Final = 0.5
+"""The next window is asked for so long before its first frame has to be sent, s."""
+HEADROOM_S: Final = 0.06
+"""What a change takes besides its window, s: the way to the client."""
+MOST_REACTION_S: Final = 0.4
+"""A change shows no later than this after what is on the screen, even if its window may then come late, s."""
+CHUNK_SHARE: Final = 0.5
+"""Length of a chunk as a share of the lead."""
+STOP_S: Final = 2.0
+"""How long a stream takes to end in a neutral stance, s."""
+TOKEN_S: Final = 5.0
+"""How often a chunk carries a token to resume with, s."""
+ATTEMPTS: Final = 3
+"""Windows in a row that may fail before the stream ends."""
+_RETRY_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """A change on its way: the motion goes on from ``reel``, and takes the place of what there is at ``from_frame``."""
+
+    change: Change
+    reel: Reel
+    script: Script
+    from_frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Border:
+    """Where a revision begins, and the message that says so."""
+
+    from_frame: int
+    message: Mapping[str, Any]
+
+
+class Session:
+    """Everything of one stream but its socket."""
+
+    def __init__(
+        self,
+        source: LiveSource,
+        reel: Reel,
+        understood: Understood,
+        idle: Understood,
+        options: StreamOptions,
+        outbox: Outbox,
+        *,
+        costs: WindowCosts | None = None,
+        make_token: Callable[[Session], str] | None = None,
+    ) -> None:
+        self.source = source
+        self.options = options
+        self.outbox = outbox
+        self.counts = SessionCounts()
+        self.reel = reel
+        self.understood = understood
+        self.revision = options.revision
+        self._idle = idle
+        self._script = new_script(understood.texts, idle.texts[0], source.fps, reel.made)
+        self._costs = costs or WindowCosts()
+        self._make_token = make_token
+        self._playhead = Playhead(options.fps, options.first_frame)
+        self._sent = self._furthest = options.first_frame
+        self._borders: deque[_Border] = deque()
+        self._changes: deque[tuple[Change, float]] = deque()
+        self._branch: _Branch | None = None
+        self._asked_at = 0.0
+        self._making: asyncio.Task[Reel] | None = None
+        self._begun_at = 0.0
+        self._failures = 0
+        self._not_before = 0.0
+        self._paused = self._ending = self._ended = False
+        self._token_at = -math.inf
+        self._wake = asyncio.Event()
+        lead = options.lead_sec + PREPARE_S + MOST_REACTION_S
+        self._history = math.ceil(lead * source.fps) + 2 * source.window_frames + source.context_frames
+        self._chunk = max(1, round(CHUNK_SHARE * options.lead_sec * options.fps))
+
+    # --- what the client says -----------------------------------------------------------------------------------------
+
+    @property
+    def played(self) -> int:
+        """The frame on the client's screen, as far as is known; never one that was not sent."""
+        return max(0, min(int(self._playhead.at(self._now())), self._frontier - 1))
+
+    def ask(self, change: Change, frame: int | None = None) -> None:
+        """Prompt, seek or stop. Changes for now that are still waiting give way to later ones."""
+        if frame is not None:
+            self.acknowledge(frame)
+        if self._ending:
+            return
+        if change.reason != "seek" and change.at == "now":
+            self._changes = deque(entry for entry in self._changes if entry[0].reason == "seek")
+        self._changes.append((change, self._now()))
+        self._wake.set()
+
+    def acknowledge(self, frame: int) -> None:
+        """The frame on the screen."""
+        self._playhead.correct(frame, self._now(), self._frontier)
+        self._wake.set()
+
+    def pause(self) -> None:
+        """The client stops playing."""
+        self._playhead.hold(self._now())
+        self._paused = True
+        self._wake.set()
+
+    def resume(self) -> None:
+        """It plays on."""
+        self._paused = False
+        if self._sent > self.options.first_frame:
+            self._playhead.run(self._now())
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End at once."""
+        if not self._ended:
+            self._ended = True
+            self.outbox.put({"v": 1, "type": "stopped", "frames": self._sent})
+        self._wake.set()
+
+    # --- the one task -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Make and send until the end; then close the outbox."""
+        try:
+            while not self._ended:
+                self._take_made()
+                self._begin_making()
+                self._send_due()
+                if self._ending and self._making is None and self._sent >= self.reel.frames(self.options.fps):
+                    self.stop()
+                    break
+                await self._rest()
+        finally:
+            self._give_up_making()
+            self.outbox.close()
+
+    async def _rest(self) -> None:
+        """Sleep until something was said or made, or the next thing is due."""
+        delay = self._next_due()
+        timer = None if delay is None else asyncio.get_running_loop().call_later(delay, self._wake.set)
+        await self._wake.wait()
+        self._wake.clear()
+        if timer is not None:
+            timer.cancel()
+
+    def _next_due(self) -> float | None:
+        """Seconds until something has to be done unasked; None = nothing has."""
+        fps, now = self.options.fps, self._now()
+        frame = self._playhead.at(now)
+        due = []
+        if self._playhead.runs:
+            if self._sent < self._sendable():
+                due.append((self._sent + self._ripe() - frame) / fps - self.options.lead_sec)
+            if self._making is None and not self._ending:
+                ahead = (self.options.lead_sec + PREPARE_S) * fps
+                due.append((self.reel.frames(fps) - frame - ahead) / fps)
+        if self._making is None and self._not_before > now:
+            due.append(self._not_before - now)
+        return max(0.001, min(due)) if due else None
+
+    # --- making -------------------------------------------------------------------------------------------------------
+
+    def _begin_making(self) -> None:
+        """Start what is most wanted: a change, else the next window."""
+        starving = self._making is not None and self._soonest() >= self.reel.frames(self.options.fps)
+        if self._changes and self._branch is None and not starving:
+            self._give_up_making()  # it was for what will be replaced
+            while self._changes and self._branch is None:
+                self._begin_change(*self._changes.popleft())
+        if self._making is not None or self._now() < self._not_before:
+            return
+        if self._branch is not None:
+            self._make(self._branch.reel, self._branch.script, settle=self._branch.change.reason == "stop")
+        elif not self._ending and self._wants_more():
+            self._make(self.reel, self._script)
+
+    def _wants_more(self) -> bool:
+        fps = self.options.fps
+        ahead = self.reel.frames(fps) - self._playhead.at(self._now())
+        return ahead <= (self.options.lead_sec + PREPARE_S) * fps + 1e-6
+
+    def _begin_change(self, change: Change, asked_at: float) -> None:
+        """Where a change takes effect; what is made beyond that is left behind."""
+        self._asked_at = asked_at
+        fps, rate = self.options.fps, self.source.fps
+        soonest = self._soonest()
+        idle, texts = self._idle.texts[0], change.understood.texts
+        if change.pose is not None:
+            from_frame = min(soonest, self._sent)
+            made = math.floor(from_frame * rate / fps + 1e-6)
+            reel = open_reel(self.source, self.reel.fitted.fitting, change.pose, made)
+            self._branch = _Branch(change, reel, new_script(texts, idle, rate, made), from_frame)
+            return
+        kept = settled_by(soonest, rate, fps)
+        if isinstance(change.at, float | int):
+            kept = max(kept, math.ceil(change.at * rate - 1e-6))
+        if change.at == "next" or kept >= self.reel.made:
+            kept = max(self.reel.made, kept if isinstance(change.at, float | int) else 0)
+            if change.reason != "stop":
+                self._script = self._script.then(kept, texts, idle, rate)
+                self._put_border(change, frames_before(kept, rate, fps))
+                return
+        kept = max(kept, self.reel.oldest(self.source.context_frames))
+        reel = self.reel if kept >= self.reel.made else self.reel.rewind(kept)
+        script = self._script.then(kept, texts, idle, rate)
+        self._branch = _Branch(change, reel, script, frames_before(kept, rate, fps))
+
+    def _soonest(self) -> int:
+        """The first frame that a change can show: those before it are played until its window is made and there."""
+        reaction = min(self._costs.expected() + HEADROOM_S, MOST_REACTION_S)
+        frame = min(self._playhead.at(self._now()), float(self._frontier))
+        return math.ceil(frame + reaction * self.options.fps)
+
+    @property
+    def _frontier(self) -> int:
+        """The frame after the last one that the client has to show, replaced or not."""
+        return max(self._sent, self._furthest)
+
+    def _make(self, reel: Reel, script: Script, *, settle: bool = False) -> None:
+        """Begin one window."""
+        rate = self.source.fps
+        text, next_start = script.at(reel.made)
+        frames = self.source.window_frames
+        if settle:
+            frames = min(frames, round(STOP_S * rate))
+        elif next_start is not None:
+            frames = max(1, min(frames, next_start - reel.made))
+        now = self._now()
+        ahead = (reel.frames(self.options.fps) - self._playhead.at(now)) / self.options.fps
+        order = LiveOrder(
+            self.options.seed,
+            self.options.guidance,
+            self.options.steps,
+            now + max(0.0, ahead if self._branch else ahead - self.options.lead_sec),
+            self.options.session_id,
+        )
+        self._begun_at = now
+        self._making = asyncio.ensure_future(
+            reel.advance(self.source, text, frames, order, self._history, settle=settle)
+        )
+        self._making.add_done_callback(lambda _: self._wake.set())
+
+    def _give_up_making(self) -> None:
+        if self._making is not None:
+            making, self._making = self._making, None
+            making.add_done_callback(_forget)
+            making.cancel()
+
+    def _take_made(self) -> None:
+        """Take over a window that is finished."""
+        if self._making is None or not self._making.done():
+            return
+        making, self._making = self._making, None
+        try:
+            reel = making.result()
+        except MotionError as error:
+            return self._take_failure(error)
+        self._failures = 0
+        self.counts.windows += 1
+        self._costs.add(self._now() - self._begun_at)
+        self._script = self._script.forget(reel.made - self._history)
+        if self._branch is None:
+            self.reel = reel
+        else:
+            branch, self._branch = self._branch, None
+            self._take_branch(branch, reel)
+
+    def _take_branch(self, branch: _Branch, reel: Reel) -> None:
+        """The change is made: from its frame on it replaces what there was."""
+        self.reel, self._script = reel, branch.script
+        self._ending = branch.change.reason == "stop"
+        self.outbox.discard_from(branch.from_frame)
+        self._furthest, self._sent = self._frontier, min(self._sent, branch.from_frame)
+        due = (branch.from_frame - self._playhead.at(self._now())) / self.options.fps
+        self.counts.late_changes += due < 0 and self._playhead.runs
+        self._put_border(branch.change, branch.from_frame)
+
+    def _put_border(self, change: Change, from_frame: int) -> None:
+        """A new revision begins at ``from_frame``; those that were to begin later do not."""
+        borders = [border for border in self._borders if border.from_frame < from_frame]
+        revision = self.revision + len(borders) + 1
+        message = {
+            "v": 1,
+            "type": "prompt_applied",
+            "from_frame": from_frame,
+            "revision": revision,
+            "t0": round(from_frame / self.options.fps, 5),
+            "reason": change.reason,
+            **change.understood.to_wire(),
+        }
+        self._borders = deque([*borders, _Border(from_frame, message)])
+        self.understood = change.understood
+        self.counts.changes += 1
+        now = self._now()
+        self.counts.reactions_s.append(
+            now - self._asked_at + max(0.0, from_frame - self._playhead.at(now)) / self.options.fps
+        )
+
+    def _take_failure(self, error: MotionError) -> None:
+        """Say so; try again a few times, because what plays must not freeze."""
+        self._failures += 1
+        log_event("window of a stream failed", error=error, reason=error.problem, provider=self.source.name)
+        if self._failures == 1 or self._failures >= ATTEMPTS:
+            self.complain(error)
+        self._not_before = self._now() + _RETRY_S * self._failures
+        if self._failures >= ATTEMPTS:
+            self.stop()
+
+    def complain(self, error: MotionError) -> None:
+        """Tell the client what was wrong."""
+        self.outbox.put({"v": 1, "type": "error", "problem": error_to_problem(error, self.options.session_id)})
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    def _sendable(self) -> int:
+        """The frame that must not be sent yet: none is made, or it is about to be replaced."""
+        made = self.reel.frames(self.options.fps)
+        return made if self._branch is None else min(made, self._branch.from_frame)
+
+    def _ripe(self) -> int:
+        """Frames that the next chunk has when nothing hurries: a whole chunk, or up to a border."""
+        until = self._borders[0].from_frame if self._borders else self._sendable()
+        return max(1, min(self._chunk, until - self._sent, self._sendable() - self._sent))
+
+    def _send_due(self) -> None:
+        """Send frames up to the lead, in chunks; never more."""
+        fps = self.options.fps
+        while True:
+            now = self._now()
+            while self._borders and self._borders[0].from_frame <= self._sent:
+                border = self._borders.popleft()
+                self.revision = border.message["revision"]
+                self.outbox.put(border.message)
+            room = math.floor(self._playhead.at(now) + self.options.lead_sec * fps + 1e-6) - self._sent
+            count = self._ripe()
+            if self._sent >= self._sendable() or room < count:
+                return
+            self._send(count, now)
+
+    def _send(self, count: int, now: float) -> None:
+        if self._playhead.runs:
+            self.counts.late_chunks += self._playhead.wait_at(self._frontier, now)
+        elif not self._paused:
+            self._playhead.run(now)
+        token = None
+        if self._make_token is not None and now - self._token_at >= TOKEN_S:
+            token, self._token_at = self._make_token(self), now
+        frames = self.reel.take(self._sent, count, self.options.fps)
+        chunk = ChunkOut(
+            self.counts.chunks, self.revision, self._sent, frames, self.options.fps, self.source.name, token
+        )
+        self._sent += count
+        self.counts.chunks += 1
+        if (to := self.outbox.put(chunk)) is not None:
+            self.counts.gaps += 1
+            self._playhead.skip_to(to, now)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _forget(task: asyncio.Task[Reel]) -> None:
+    """Nobody waits for it any more."""
+    with contextlib.suppress(asyncio.CancelledError):
+        task.exception()

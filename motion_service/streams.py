@@ -1,0 +1,246 @@
+"""Every open stream of this process: who may have one, how it begins, is taken up again, and told to go elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from motion_service.admission import Admission
+from motion_service.clips import PromptPlan, VrmClip
+from motion_service.errors import BadRequest, Draining, ModelUnavailable, MotionError
+from motion_service.export.read import json_to_clip
+from motion_service.pipeline import Pipeline
+from motion_service.schemas import MAX_DRAWN_SEED
+from motion_service.source import LiveSource
+from motion_service.stream import Session
+from motion_service.stream_change import Change, StreamOptions, Understood
+from motion_service.stream_pace import Outbox, WindowCosts
+from motion_service.stream_reel import Reel, open_reel, settled_by
+from motion_service.stream_schemas import Pose, Prompt, SeekPose, Start, Stop
+from motion_service.stream_token import Bookmark, new_secret, read_token, write_token
+from motion_service.timeline import IDLE, read_plan
+from motion_service.vrm.fitting import Fitting
+from motion_service.vrm.life import mood_of
+from motion_service.vrm.live_fit import MEMORY, open_fit
+
+MAX_STREAMS: Final = 64
+MAX_POSE_S: Final = 10.0
+"""Longest pose that is read, s; of it the last second counts."""
+_PREFERRED: Final = ("dip", "mini")
+_NOT_RESUMED: Final = frozenset({"v", "type", "prompt", "pose", "resume_token", "encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStream:
+    """A session and what its client is told first."""
+
+    session: Session
+    started: Mapping[str, Any]
+    start: Start
+
+
+class Streams:
+    """Opens sessions on the live sources of a pipeline, with its avatars and its reading of prompts."""
+
+    def __init__(
+        self, pipeline: Pipeline, *, limit: int = MAX_STREAMS, secret: str = "", keys: tuple[str, ...] = ()
+    ) -> None:
+        self.pipeline = pipeline
+        self.places = Admission(limit)
+        self.draining = False
+        self._secret = new_secret(secret, keys)
+        self._costs: dict[str, WindowCosts] = {}
+        self._idle: dict[str, Understood] = {}
+        self._sessions: dict[str, OpenStream] = {}
+
+    @property
+    def sources(self) -> dict[str, LiveSource]:
+        """Those that can go on for ever, by provider name."""
+        return {name: source for name, source in self.pipeline.sources.items() if isinstance(source, LiveSource)}
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Hold the place of one stream. Raises :class:`QueueFull`, :class:`Draining`."""
+        if self.draining:
+            raise Draining()
+        with self.places.enter():
+            yield
+
+    # --- opening ------------------------------------------------------------------------------------------------------
+
+    async def open(self, start: Start) -> OpenStream:
+        """A session, not yet running. Raises BadRequest, ModelUnavailable."""
+        mark = read_token(start.resume_token, self._secret) if start.resume_token else None
+        if mark is not None:
+            start = _take_up(start, mark)
+        name, source = self._choose(start.provider)
+        seed = secrets.randbelow(MAX_DRAWN_SEED + 1) if start.seed is None else start.seed
+        start = start.model_copy(update={"seed": seed, "provider": name})
+        fitting = await self._fitting(start, seed)
+        understood, idle = await self.read(start.prompt, source, seed), await self._read_idle(name, source, seed)
+        reel = await asyncio.to_thread(_open, source, fitting, start.pose, mark)
+        options = StreamOptions(
+            session_id=secrets.token_hex(8),
+            seed=seed,
+            fps=start.fps,
+            lead_sec=start.lead_sec,
+            guidance=start.guidance,
+            steps=start.steps,
+            first_frame=mark.frame if mark else 0,
+            revision=mark.revision + 1 if mark else 0,
+        )
+        session = Session(
+            source,
+            reel,
+            understood,
+            idle,
+            options,
+            Outbox(start.fps, start.lead_sec),
+            costs=self._costs.setdefault(name, WindowCosts()),
+            make_token=lambda session: write_token(_bookmark(session, start), self._secret),
+        )
+        return OpenStream(session, _started(session, start, fitting), start)
+
+    def _choose(self, provider: str) -> tuple[str, LiveSource]:
+        sources = self.sources
+        wanted = _PREFERRED if provider == "auto" else (provider,)
+        name = next((name for name in wanted if name in sources), None)
+        if name is None:
+            raise ModelUnavailable("no model that can make endless motion is loaded; place its weights and restart")
+        return name, sources[name]
+
+    async def _fitting(self, start: Start, seed: int) -> Fitting:
+        default = self.pipeline.defaults
+        avatar = default.avatar if start.avatar is None else start.avatar
+        return Fitting(
+            avatar=await self.pipeline.find_avatar(avatar),
+            fold=start.fold,
+            foot_lock=start.foot_lock,
+            root=start.root,
+            expressions=start.expressions,
+            seed=seed,
+            target=start.target,
+        )
+
+    async def read(self, text: str, source: LiveSource, seed: int) -> Understood:
+        """A prompt as ``source`` reads it; an empty one asks for idling."""
+        plan = await self.pipeline.read_prompt(text) if text.strip() else IDLE
+        return await self._read_plan(text, plan, source, seed)
+
+    async def _read_plan(self, text: str, plan: PromptPlan, source: LiveSource, seed: int) -> Understood:
+        mood = mood_of(text) if text.strip() else None
+        texts = await read_plan(source, plan, seed)
+        return Understood(text, plan, tuple(replace(part, mood=mood) for part in texts))
+
+    async def _read_idle(self, name: str, source: LiveSource, seed: int) -> Understood:
+        if name not in self._idle:
+            self._idle[name] = await self._read_plan("", IDLE, source, 0)
+        return self._idle[name]
+
+    # --- while it runs ------------------------------------------------------------------------------------------------
+
+    async def change(self, session: Session, message: Prompt | SeekPose | Stop) -> None:
+        """What a client asks of its running session. Raises BadRequest for a pose that is none."""
+        source, seed = session.source, session.options.seed
+        if isinstance(message, SeekPose):
+            pose = await asyncio.to_thread(pose_to_clip, message.pose)
+            session.ask(Change("seek", session.understood, pose=pose), message.frame)
+        elif isinstance(message, Prompt):
+            understood = await self.read(message.text, source, seed)
+            session.ask(Change("prompt", understood, message.at), message.frame)
+        elif message.to == "idle":
+            session.ask(Change("stop", await self._read_idle(source.name, source, seed)), message.frame)
+        else:
+            session.stop()
+
+    @contextmanager
+    def running(self, stream: OpenStream) -> Iterator[None]:
+        """Count a stream among those that are told when this process goes away."""
+        key = stream.session.options.session_id
+        self._sessions[key] = stream
+        try:
+            yield
+        finally:
+            del self._sessions[key]
+
+    def drain(self) -> None:
+        """Tell every client to go on elsewhere, each with a token of where it is."""
+        self.draining = True
+        for stream in self._sessions.values():
+            token = write_token(_bookmark(stream.session, stream.start), self._secret)
+            stream.session.outbox.put({"v": 1, "type": "draining", "resume_token": token})
+
+
+def pose_to_clip(pose: Pose) -> VrmClip:
+    """The tracks of a client as a clip in VRM 1.0 axes. Raises BadRequest naming ``pose``."""
+    try:
+        clip = json_to_clip(pose.to_document())
+    except MotionError as error:
+        raise BadRequest(f"pose: {error.detail}", field="pose") from error
+    if clip.seconds > MAX_POSE_S:
+        raise BadRequest(f"pose: send the last second, at most {MAX_POSE_S:g} s", field="pose")
+    return clip
+
+
+def _open(source: LiveSource, fitting: Fitting, pose: Pose | None, mark: Bookmark | None) -> Reel:
+    if mark is None:
+        return open_reel(source, fitting, None if pose is None else pose_to_clip(pose))
+    if pose is not None:
+        return open_reel(source, fitting, pose_to_clip(pose), mark.made)
+    state = source.open(mark.pose, mark.made)
+    memory = mark.memory if len(mark.memory) == MEMORY else None
+    return Reel(state, open_fit(state.clip, fitting, mark.made, memory))
+
+
+def _take_up(start: Start, mark: Bookmark) -> Start:
+    """``start`` with what it does not say taken from the stream that it resumes."""
+    unsaid = {name: value for name, value in mark.options.items() if name not in start.model_fields_set}
+    said = {name: getattr(start, name) for name in start.model_fields_set}
+    prompt = start.prompt if "prompt" in start.model_fields_set else mark.prompt
+    fields = {**unsaid, **said, "type": "start", "prompt": prompt, "fps": float(mark.options.get("fps", start.fps))}
+    return Start.model_validate(fields)
+
+
+def _bookmark(session: Session, start: Start) -> Bookmark:
+    """Where the client of a session is, as far as is known."""
+    frame = max(session.played + 1, session.options.first_frame)
+    source = session.source
+    made = min(session.reel.made, settled_by(frame, source.fps, session.options.fps))
+    made = max(made, session.reel.oldest(source.context_frames))
+    reel = session.reel if made == session.reel.made else session.reel.rewind(made)
+    options = start.model_dump(exclude=set(_NOT_RESUMED), exclude_defaults=True)
+    pose = reel.state.newest(min(source.context_frames + 1, reel.state.clip.num_frames))
+    return Bookmark(
+        {**options, "fps": start.fps},
+        session.understood.prompt,
+        frame,
+        made,
+        session.revision,
+        pose,
+        reel.fitted.memory[-1],
+    )
+
+
+def _started(session: Session, start: Start, fitting: Fitting) -> dict[str, Any]:
+    options, wire = session.options, session.understood.to_wire()
+    return {
+        "v": 1,
+        "type": "started",
+        "session_id": options.session_id,
+        "fps": options.fps,
+        "lead_sec": options.lead_sec,
+        "first_frame": options.first_frame,
+        "revision": options.revision,
+        "seed": options.seed,
+        "generator": session.source.name,
+        "encoding": start.encoding,
+        "target": fitting.convention,
+        "rest_hips_height": round(fitting.body.hips_height, 5),
+        "bones": list(session.reel.fitted.frames.bones),
+        "prompt_plan": wire["prompt_plan"],
+        "warnings": wire["warnings"],
+    }
