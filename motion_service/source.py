@@ -206,12 +206,17 @@ class LiveSource(Protocol):
         """A clip made of these texts in this way, with where it comes from."""
         ...
 
-    async def advance(
-        self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
-    ) -> LiveState:
-        """``state`` and the next ``num_frames`` (at most ``window_frames``) frames, which continue it.
+    async def sample(self, state: LiveState, text: LiveText, order: LiveOrder) -> Tensor:
+        """What the network makes of the next ``window_frames`` frames, (P, F) as in :attr:`LiveState.rows`.
 
-        At most ``history`` frames of past are kept. Raises GenerationFailed; cancelling frees the model.
+        They continue ``state`` without a jump. Raises GenerationFailed; cancelling frees the model.
+        """
+        ...
+
+    def extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
+        """``state`` and the frames of ``rows`` (n, F), the first n of such a window; at most ``history`` are kept.
+
+        Takes a millisecond: call it in a thread. Raises GenerationFailed for numbers that make no pose.
         """
         ...
 

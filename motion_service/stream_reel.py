@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
 
 from motion_service.clips import VrmClip
 from motion_service.source import LiveOrder, LiveSource, LiveState, LiveText
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.live_fit import FittedMotion, open_fit, settle_here
 from motion_service.vrm.live_frames import LiveFrames
+
+_THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="motion-windows")
+"""They decode windows of all streams, earliest first; more of them only hinder each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +45,16 @@ class Reel:
         self, source: LiveSource, text: LiveText, num_frames: int, order: LiveOrder, history: int, *, settle: bool
     ) -> Reel:
         """With the next ``num_frames`` frames; ``settle``: they end in a neutral stance."""
-        state = await source.advance(self.state, text, num_frames, order, history)
-        fitted = await asyncio.to_thread(self._fit, state.newest(num_frames), text.mood, history, settle)
-        return Reel(state, fitted)
+        rows = (await source.sample(self.state, text, order))[:num_frames]
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_THREADS, self._extend, source, rows, text.mood, history, settle)
 
-    def _fit(self, window: VrmClip, mood: str | None, history: int, settle: bool) -> FittedMotion:
-        return self.fitted.extend(settle_here(window) if settle else window, mood, history)
+    @torch.inference_mode()
+    def _extend(self, source: LiveSource, rows: Tensor, mood: str | None, history: int, settle: bool) -> Reel:
+        """Decode and fit in one go."""
+        state = source.extend(self.state, rows, history)
+        window = state.newest(len(rows))
+        return Reel(state, self.fitted.extend(settle_here(window) if settle else window, mood, history))
 
     def frames(self, fps: float) -> int:
         """How many frames of a stream at ``fps`` are made: those that lie no later than the source's last one."""

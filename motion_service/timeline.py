@@ -84,7 +84,8 @@ async def play_script(
     while state.frame < end:
         text, next_start = script.at(state.frame)
         until = min(end, state.frame + source.window_frames, next_start or end)
-        state = await source.advance(state, text, until - state.frame, order, history)
+        rows = await source.sample(state, text, order)
+        state = await asyncio.to_thread(source.extend, state, rows[: until - state.frame], history)
     return state.newest(num_frames)
 
 

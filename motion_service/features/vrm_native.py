@@ -143,9 +143,9 @@ def features_to_bones(features: Tensor, start: RootStart | None = None, fps: flo
     hips = torch.cumsum(quat_rotate(turn, flat), dim=-2)
     hips = hips + hips.new_tensor([start.x, 0.0, start.z])
     hips = torch.cat([hips[..., :1], features[..., ROOT_HEIGHT], hips[..., 2:]], dim=-1)
-    root = quat_multiply(turn, rot6d_to_quat(features[..., HIPS_ROT6D]))
-    rest = rot6d_to_quat(features[..., LOCAL_ROT6D].unflatten(-1, (NUM_BONES - 1, 6)))
-    return torch.cat([root[..., None, :], rest], dim=-2), hips
+    local = rot6d_to_quat(features[..., HIPS_ROT6D.start : LOCAL_ROT6D.stop].unflatten(-1, (NUM_BONES, 6)))
+    root = quat_multiply(turn, local[..., 0, :])
+    return torch.cat([root[..., None, :], local[..., 1:, :]], dim=-2), hips
 
 
 def vrm_to_features(clip: VrmClip) -> tuple[FeatureClip, RootStart]:

@@ -88,10 +88,8 @@ class LiveDiffusionSource(EditingDiffusionSource):
         labelled = self._to_source_clip(clip, _request(order), sampling, (), warnings, {})
         return replace(labelled, facts={"captions": [text.caption for text in texts]})
 
-    async def advance(
-        self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
-    ) -> LiveState:
-        """The next ``num_frames`` frames."""
+    async def sample(self, state: LiveState, text: LiveText, order: LiveOrder) -> Tensor:
+        """The next window, normalised (P, 260)."""
         sampling, _ = self._decide(_request(order))
         window, _ = await self.sample_window(
             text.embedding,
@@ -101,9 +99,10 @@ class LiveDiffusionSource(EditingDiffusionSource):
             sampling.guidance,
             order_to_urgency(order),
         )
-        return await asyncio.to_thread(self._extend, state, window[:num_frames], history)
+        return window
 
-    def _extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
+    def extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
+        """The state after ``rows``, decoded from the place where it stands."""
         heading, x, z = state.places[-1].tolist()
         start = RootStart(heading, x, z)
         features = self._to_features(rows.clone())

@@ -7,7 +7,6 @@ difference is carried into the new frames and dies away.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -112,24 +111,18 @@ class LiveOfficialSource(OfficialSource):
             facts={"engine": self.sampler.engine, "captions": [text.caption for text in texts]},
         )
 
-    async def advance(
-        self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
-    ) -> LiveState:
-        """The next ``num_frames`` frames."""
+    async def sample(self, state: LiveState, text: LiveText, order: LiveOrder) -> Tensor:
+        """The next window, normalised (P, 263)."""
         seed = window_seed(order.seed, state.frame)
         run, _ = self.sampler.new_run(order.steps, order.guidance, seeded_draw(seed, official=False))
+        prefix = state.rows[-self.context_frames :]
         window, _ = await self.sample_window(
-            text.embedding,
-            state.rows[-self.context_frames :],
-            seed,
-            self.sampler.steps(run),
-            run.guidance,
-            order_to_urgency(order),
+            text.embedding, prefix, seed, self.sampler.steps(run), run.guidance, order_to_urgency(order)
         )
-        return await asyncio.to_thread(self._extend, state, window, num_frames, history)
+        return continue_smoothly(prefix[None], window[None])[0]
 
-    def _extend(self, state: LiveState, window: Tensor, num_frames: int, history: int) -> LiveState:
-        rows = continue_smoothly(state.rows[None, -self.context_frames :], window[None])[0, :num_frames]
+    def extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
+        """The state after ``rows``, decoded together with the frames before them."""
         seen = self.context_frames - 1
         heading = float(state.places[-self.context_frames, 0])
         features = self.sampler.to_features(torch.cat([state.rows[-seen:], rows]))

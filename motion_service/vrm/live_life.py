@@ -34,6 +34,8 @@ _BREATH_DEG: Final[Mapping[str, tuple[float, float]]] = {
 }
 _SWAY_DEG: Final = 0.5
 """Slow lean of the trunk from side to side while breathing."""
+_LEANS: Final = {"spine": 1, "neck": -1}
+"""Which way: the head stays above the hips."""
 
 
 def breathe(clip: VrmClip, frame: int, seed: int) -> VrmClip:
@@ -43,14 +45,14 @@ def breathe(clip: VrmClip, frame: int, seed: int) -> VrmClip:
     rate = _BREATH_HZ[0] + (_BREATH_HZ[1] - _BREATH_HZ[0]) * drawn[0]
     breath = torch.sin(2 * math.pi * (rate * time + drawn[1])).float()
     sway = torch.sin(2 * math.pi * ((0.06 + 0.03 * drawn[2]) * time + drawn[3])).float()
-    rotations = dict(clip.rotations)
-    for bone, (pitch, roll) in _BREATH_DEG.items():
-        if bone in rotations:
-            turn = torch.stack([pitch * breath, torch.zeros_like(breath), roll * breath], dim=-1)
-            if bone in ("spine", "neck"):  # the head stays above the hips
-                turn = turn + torch.stack([0 * sway, 0 * sway, (1 if bone == "spine" else -1) * _SWAY_DEG * sway], -1)
-            rotations[bone] = quat_multiply(rotations[bone], rotvec_to_quat(torch.deg2rad(turn)))
-    return replace(clip, rotations=rotations)
+    bones = [bone for bone in _BREATH_DEG if bone in clip.rotations]
+    if not bones:
+        return clip
+    size = torch.deg2rad(torch.tensor([(*_BREATH_DEG[bone], _SWAY_DEG * _LEANS.get(bone, 0)) for bone in bones]))
+    pitch, roll, lean = (column[:, None] for column in size.unbind(1))  # (B, 1) each
+    turns = torch.stack([pitch * breath, torch.zeros(len(bones), len(time)), roll * breath + lean * sway], dim=-1)
+    moved = quat_multiply(torch.stack([clip.rotations[bone] for bone in bones]), rotvec_to_quat(turns))  # (B, T, 4)
+    return replace(clip, rotations={**clip.rotations, **dict(zip(bones, moved.unbind(0), strict=True))})
 
 
 @dataclass(frozen=True)

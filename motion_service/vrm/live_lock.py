@@ -9,6 +9,7 @@ from which any later frame can be made anew: windows have no borders here.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -58,50 +59,76 @@ def lock_live(clip: VrmClip, body: Body, memory: Tensor) -> tuple[VrmClip, Tenso
 def _correct(legs: Legs, label: npt.NDArray[np.bool_], memory: Array, fps: float) -> tuple[Array, Array]:
     """How far each ankle moves, (T, S, 3) m, and what is remembered after each frame, (T, S, 18)."""
     parts = legs.parts.double().numpy()  # (T, S, P, 3)
-    floor = legs.floor.double().numpy()
-    grip, lift, slid, place, speed, was_down = _unpack(memory, parts[0])
-    give, follow = 1 - math.exp(-1 / (fps * _LET_GO_S)), 1 - math.exp(-1 / (fps * _LIFT_S))
-    offsets, after = np.empty((*parts.shape[:2], 3)), np.empty((*parts.shape[:2], MEMORY // 2))
-    for t, now in enumerate(parts):
-        step = now - place  # (S, P, 3)
-        speed = speed + _STEADY * (step * fps - speed)
-        slack = legs.scale * np.where(grip > 0, _HOLD, 1.0)[:, None]
-        low = now[..., 1] - floor < slack * GATE_HEIGHT
-        down = label[t] & low & (np.linalg.norm(speed, axis=-1) < slack * GATE_SPEED)
-        grip = (grip + np.where(down.any(-1), 1, -1) / _GRIP_FRAMES).clip(0, 1)
-        hold = (grip * grip * (3 - 2 * grip))[:, None]
-        weight = (down & (was_down > 0.5))[..., None] + 1e-3
-        slide = (step[..., [0, 2]] * weight).sum(-2) / weight.sum(-2)  # (S, 2)
-        slid = (slid - hold * slide) * (1 - give * (1 - hold))
-        slid = slid * (legs.max_move / np.linalg.norm(slid, axis=-1, keepdims=True).clip(legs.max_move))
-        lift = lift + follow * (_wanted_lift(now, floor, down, hold[:, 0], legs) - lift)
-        place, was_down = now, down.astype(np.float64)
-        offsets[t] = np.stack([slid[:, 0], lift, slid[:, 1]], axis=-1)
-        after[t] = _pack(grip, lift, slid, place, speed, was_down)
-    return offsets, after
+    state, place, speed = _unpack(memory, parts[0])
+    steps = np.diff(parts, axis=0, prepend=place[None])
+    speeds = _running(speed, steps * fps)
+    seen = _look(legs, parts[..., 1], steps[..., [0, 2]], np.linalg.norm(speeds, axis=-1), label)
+    made = np.stack([_follow(seen[:, s].tolist(), state[s].tolist(), legs, fps) for s in range(len(memory))], axis=1)
+    flat = (*made.shape[:2], -1)
+    after = np.concatenate([made[..., :4], parts.reshape(flat), speeds.reshape(flat), made[..., 4:]], axis=-1)
+    return made[..., [2, 1, 3]], after
 
 
-def _wanted_lift(now: Array, floor: Array, down: npt.NDArray[np.bool_], hold: Array, legs: Legs) -> Array:
-    """How far up each foot should be, (S,) m: on the floor while held, else out of a soft one."""
-    missing = floor - now[..., 1]  # (S, P)
-    lower = np.where(down | ~down.any(-1, keepdims=True), missing, -np.inf).max(-1)
-    held = hold * lower.clip(-legs.scale * MAX_SINK, legs.max_move)
+def _look(legs: Legs, height: Array, steps: Array, speed: Array, label: npt.NDArray[np.bool_]) -> Array:
+    """All that a frame tells by itself, (T, S, 11): for ankle and toe whether it may be caught and whether it may be
+    held, as 0 or 1, their steps in x and z (m), how much they lack to the floor (m); how far a soft floor lifts (m).
+    """
+    missing = legs.floor.double().numpy() - height  # (T, S, P)
+    slack = legs.scale * np.array([1.0, _HOLD])[:, None, None, None]
+    may = label & (-missing < slack * GATE_HEIGHT) & (speed < slack * GATE_SPEED)  # (2, T, S, P)
     depth = missing.max(-1).clip(0)
-    sunk = np.minimum(depth**2 / (depth + legs.scale * FLOOR_GIVE), legs.max_move)
-    lift: Array = np.where(sunk > 0, np.maximum(held, sunk), held)
-    return lift
+    sunk = np.minimum(depth**2 / (depth + legs.scale * FLOOR_GIVE), legs.max_move)  # (T, S)
+    ways = steps.reshape(*steps.shape[:2], -1)
+    seen: Array = np.concatenate([may[0], may[1], ways, missing, sunk[..., None]], axis=-1)
+    return seen
 
 
-def _unpack(memory: Array, first: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """grip (S,), lift (S,), slid (S, 2), place (S, P, 3), speed (S, P, 3), was_down (S, P); of nothing yet for NaN."""
+def _follow(seen: list[list[float]], state: list[float], legs: Legs, fps: float) -> list[tuple[float, ...]]:
+    """One foot through its frames: (grip, lift, correction x and z, ankle down, toe down) after each, from ``state``.
+
+    Plain numbers: at two feet and some tens of frames, arrays would take several times as long.
+    """
+    grip, lift, x, z, was_a, was_b = state
+    give, follow = 1 - math.exp(-1 / (fps * _LET_GO_S)), 1 - math.exp(-1 / (fps * _LIFT_S))
+    most, least = legs.max_move, -legs.scale * MAX_SINK
+    rows: list[tuple[float, ...]] = []
+    for caught_a, caught_b, held_a, held_b, a_x, a_z, b_x, b_z, miss_a, miss_b, sunk in seen:
+        a, b = (held_a, held_b) if grip > 0 else (caught_a, caught_b)
+        grip = min(max(grip + (1 if a or b else -1) / _GRIP_FRAMES, 0.0), 1.0)
+        hold = grip * grip * (3 - 2 * grip)
+        weigh_a, weigh_b = a * was_a + 1e-3, b * was_b + 1e-3  # neither: both alike
+        share, keep = hold / (weigh_a + weigh_b), 1 - give * (1 - hold)
+        x = (x - share * (a_x * weigh_a + b_x * weigh_b)) * keep
+        z = (z - share * (a_z * weigh_a + b_z * weigh_b)) * keep
+        shrink = most / max(math.hypot(x, z), most)
+        x, z = x * shrink, z * shrink
+        lower = max(miss_a, miss_b) if a == b else miss_a if a else miss_b
+        wanted = hold * min(max(lower, least), most)
+        lift += follow * (max(wanted, sunk) - lift if sunk > 0 else wanted - lift)
+        was_a, was_b = a, b
+        rows.append((grip, lift, x, z, a, b))
+    return rows
+
+
+def _running(before: Array, newest: Array) -> Array:
+    """The running mean (T, ...) of ``newest`` that was ``before`` (...) one frame earlier."""
+    weights, left = _weights(len(newest))
+    mean: Array = np.tensordot(weights, newest, 1) + left.reshape(-1, *[1] * before.ndim) * before
+    return mean
+
+
+@lru_cache(maxsize=64)
+def _weights(num_frames: int) -> tuple[Array, Array]:
+    """(T, T) how much each frame counts in the mean of each; (T,) what is left of the mean before."""
+    age = np.arange(num_frames)[:, None] - np.arange(num_frames)
+    left = np.power(1 - _STEADY, np.arange(1, num_frames + 1), dtype=np.float64)
+    return np.where(age >= 0, _STEADY * (1 - _STEADY) ** age.clip(0), 0.0), left
+
+
+def _unpack(memory: Array, first: Array) -> tuple[Array, Array, Array]:
+    """State of :func:`_follow` (S, 6), place and speed (S, P, 3); of nothing yet for NaN."""
     sides = len(memory)
     if np.isnan(memory).any():
-        still = np.zeros((sides, 2, 3))
-        return np.zeros(sides), np.zeros(sides), np.zeros((sides, 2)), first, still, np.zeros((sides, 2))
-    place, speed = memory[:, 4:10].reshape(sides, 2, 3), memory[:, 10:16].reshape(sides, 2, 3)
-    return memory[:, 0], memory[:, 1], memory[:, 2:4], place, speed, memory[:, 16:18]
-
-
-def _pack(*parts: Array) -> Array:
-    packed: Array = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
-    return packed
+        return np.zeros((sides, 6)), first, np.zeros((sides, 2, 3))
+    state = np.concatenate([memory[:, :4], memory[:, 16:18]], axis=1)
+    return state, memory[:, 4:10].reshape(sides, 2, 3), memory[:, 10:16].reshape(sides, 2, 3)

@@ -34,20 +34,25 @@ def stage_live(
     if mode == "free":
         return hips, memory.expand(len(hips), -1)
     speeds = (torch.diff(torch.cat([before[None], hips]), dim=0)[:, [0, 2]] * fps).double()
-    place, speed, raw = memory.double().unflatten(0, (3, 2))
-    rate = _RATE[mode]
-    decay, step = math.exp(-rate / fps), 1 / fps
-    rows = []
-    for now in speeds:
-        speed = speed + (now - raw)
-        hurry = speed + rate * place  # free decay of a critically damped spring, solved over one frame
-        place, speed, raw = (place + hurry * step) * decay, (speed - rate * hurry * step) * decay, now
-        rows.append(torch.cat([place, speed, raw]))
-    remembered = torch.stack(rows)
+    ways = [_filter(speeds[:, i].tolist(), memory[i::2].tolist(), _RATE[mode], fps) for i in range(2)]
+    remembered = torch.tensor(ways, dtype=torch.float64).permute(1, 2, 0).flatten(1)  # (T, 6)
     path, height = limit(remembered[:, :2].to(hips), BOUND), hips[:, 1]
     if mode == "bounded":
         height = rest_height + limit((height - rest_height)[:, None], bound_height)[:, 0]
     return torch.stack([path[:, 0], height, path[:, 1]], dim=-1), remembered.to(memory)
+
+
+def _filter(speeds: list[float], memory: list[float], rate: float, fps: float) -> list[tuple[float, float, float]]:
+    """(place, speed, speed of the path itself) along one axis after each frame."""
+    place, speed, raw = memory
+    decay, step = math.exp(-rate / fps), 1 / fps
+    rows = []
+    for now in speeds:
+        speed += now - raw
+        hurry = speed + rate * place  # free decay of a critically damped spring, solved over one frame
+        place, speed, raw = (place + hurry * step) * decay, (speed - rate * hurry * step) * decay, now
+        rows.append((place, speed, raw))
+    return rows
 
 
 def limit(way: Tensor, bound: float) -> Tensor:

@@ -80,8 +80,8 @@ class FakeLive:
     cost: Callable[[], float] = lambda: 0.1
     failures: list[Exception] = field(default_factory=list)
     """Raised by the next windows, one each."""
-    windows: list[tuple[int, str, int]] = field(default_factory=list)
-    """(first frame, caption, frames) of every window that was finished."""
+    windows: list[tuple[int, str]] = field(default_factory=list)
+    """(first frame, caption) of every window that was finished."""
     gate: Callable[[], Awaitable[None]] | None = None
     """Waits for a window in place of ``cost``."""
     device: asyncio.Semaphore | None = None
@@ -107,9 +107,7 @@ class FakeLive:
     def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
         return SourceClip(clip, self.name, "fake", "CC0-1.0", 10, 2.5, order.seed)
 
-    async def advance(
-        self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
-    ) -> LiveState:
+    async def sample(self, state: LiveState, text: LiveText, order: LiveOrder) -> Tensor:
         if self.gate is not None:
             await self.gate()
         elif self.device is None:
@@ -119,14 +117,16 @@ class FakeLive:
                 await asyncio.sleep(self.cost())
         if self.failures:
             raise self.failures.pop(0)
-        self.windows.append((state.frame, text.caption, num_frames))
+        self.windows.append((state.frame, text.caption))
         height, speed, phase, stride = text.embedding.tokens[0].tolist()
         time = (state.frame + torch.arange(self.window_frames)) / self.fps
         swing = torch.sin(speed * time + phase)
         travel = state.rows[-1, 2] + stride * torch.arange(1, self.window_frames + 1) / self.fps
         goal = torch.stack([height + 0.2 * swing, -height + 0.2 * swing, travel, torch.zeros_like(travel)], dim=-1)
-        rows = continue_smoothly(state.rows[None, -CONTEXT:], goal[None])[0, :num_frames]
-        return state.extend(rows, torch.zeros(num_frames, 3, dtype=torch.float64), _rows_to_clip(rows), history)
+        return continue_smoothly(state.rows[None, -CONTEXT:], goal[None])[0]
+
+    def extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
+        return state.extend(rows, torch.zeros(len(rows), 3, dtype=torch.float64), _rows_to_clip(rows), history)
 
 
 class BatchingDevice:

@@ -81,7 +81,8 @@ async def test_it_starts_in_the_pose_of_the_avatar(dip: LiveOfficialSource) -> N
     wave = make_wave(1.5, 3)
     turn = torch.tensor([0.0, math.sin(0.5), 0.0, math.cos(0.5)]).expand(wave.num_frames, -1)
     pose = replace(wave, rotations={**wave.rotations, "hips": turn}, hips=wave.hips + torch.tensor([2.0, 0.0, -1.0]))
-    state = await dip.advance(dip.open(pose), text, 40, ORDER, 1000)
+    start = dip.open(pose)
+    state = dip.extend(start, await dip.sample(start, text, ORDER), 1000)
     last, first = clip_to_body(pose, MANNEQUIN_BODY), state.newest(40)
     assert float((first.hips[0] - last.hips[-1]).norm()) < 0.1
     for bone in ("hips", "rightUpperArm", "leftUpperLeg"):
