@@ -45,14 +45,44 @@ ONLY: dict[str, set[str]] = {"store": {"clips", "errors"}, "client": {"schemas",
 
 PART_OF = {
     "edit_schemas": "schemas",
+    "avatar_schemas": "schemas",
     "text_clip": "text_encoder",
     "text_bert": "text_encoder",
     "loading": "main",
     "__main__": "main",
-    "cli_official": "cli",
-    "cli_errors": "cli",
-    "cli_prompt": "cli",
-    "cli_verify": "cli",
+    **dict.fromkeys(
+        [
+            "client_async",
+            "client_errors",
+            "client_exchange",
+            "client_fallback",
+            "client_http",
+            "client_methods",
+            "client_motion",
+            "client_settings",
+            "client_stream",
+            "client_stream_async",
+            "client_stream_sync",
+        ],
+        "client",
+    ),
+    **dict.fromkeys(
+        [
+            "cli_bench",
+            "cli_doctor",
+            "cli_edit",
+            "cli_errors",
+            "cli_evaluate",
+            "cli_generate",
+            "cli_official",
+            "cli_prompt",
+            "cli_service",
+            "cli_stream",
+            "cli_verify",
+            "doctor",
+        ],
+        "cli",
+    ),
 }
 """Modules that belong to another unit."""
 
