@@ -214,7 +214,9 @@ def _tell_one(entry: Made) -> None:
 
 
 def _table(made: Sequence[Made]) -> Table:
-    table = Table("prompt", "file", "made by", "seconds", "seed", "remarks")
+    table = Table()
+    for name in ("prompt", "file", "made by", "seconds", "seed", "remarks"):
+        table.add_column(name, overflow="fold")
     for entry in made:
         motion = entry.motion
         facts = ("", "", "", "")

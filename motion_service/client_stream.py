@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from motion_service.client_errors import reply_to_error
 from motion_service.client_exchange import pause_before
 from motion_service.client_settings import Settings
-from motion_service.errors import Busy, ClientError, MotionError, Unreachable
+from motion_service.errors import Busy, ClientError, MotionError, NotFound, Unreachable
 
 if TYPE_CHECKING:
     from websockets.exceptions import InvalidStatus
@@ -207,6 +207,8 @@ def message(kind: str, **fields: Any) -> str:
 def refusal_to_error(refused: InvalidStatus) -> MotionError:
     """What the service answered instead of opening a stream."""
     answer = refused.response
+    if answer.status_code in (403, 404) and not (answer.body or b"").startswith(b"{"):
+        return NotFound("this service has no live streams")  # a server answers so where it has no such route
     headers = {name.lower(): value for name, value in answer.headers.raw_items()}
     return reply_to_error(answer.status_code, headers, bytes(answer.body or b""))
 

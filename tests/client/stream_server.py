@@ -37,7 +37,7 @@ class StreamServer:
         if not self.refuse:
             return None
         status, problem = self.refuse.pop(0)
-        return connection.respond(status, json.dumps(problem))
+        return connection.respond(status, json.dumps(problem) if problem else "Forbidden")
 
     def talk(self, connection: ServerConnection) -> None:
         """One stream: frame after frame, and what the client says in between."""

@@ -149,8 +149,8 @@ def test_a_refused_handshake_is_typed(open_stream: Any, server: StreamServer) ->
     server.refuse = [(401, {"type": PROBLEM + "unauthorized", "detail": "send a key"})]
     with open_stream(server.url) as stream, pytest.raises(Unauthorized, match="send a key"):
         next(stream)
-    server.refuse = [(404, {})]
-    with open_stream(server.url) as stream, pytest.raises(NotFound):
+    server.refuse = [(403, {})]
+    with open_stream(server.url) as stream, pytest.raises(NotFound, match="no live streams"):
         next(stream)
 
 
