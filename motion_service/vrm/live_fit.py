@@ -71,8 +71,12 @@ class FittedMotion:
 
     def take(self, first: int, num_frames: int, fps: float) -> LiveFrames:
         """Frames ``first`` onwards at ``fps``, counted from 0, in the axes of the avatar."""
-        at = (first + torch.arange(num_frames, dtype=torch.float64)) * (self.fps / fps)
-        frames = self.frames.between(at - (self.frame - len(self.frames)))
+        start = first - (self.frame - len(self.frames))
+        if fps == self.fps and 0 <= start <= len(self.frames) - num_frames:
+            frames = self.frames.part(start, start + num_frames)
+        else:
+            at = (first + torch.arange(num_frames, dtype=torch.float64)) * (self.fps / fps)
+            frames = self.frames.between(at - (self.frame - len(self.frames)))
         return frames.to_vrm0() if self.fitting.convention == "vrm0" else frames
 
 
