@@ -2,4 +2,5 @@
 
 from motion_service.main import main
 
-main()
+if __name__ == "__main__":
+    main()

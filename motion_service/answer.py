@@ -1,6 +1,7 @@
-"""From finished motion to an answer: fit it to the avatar, write its files, encode the body. Runs in a thread.
+"""From a source's motion to an answer: decode it, fit it to the avatar, write its files, encode the body.
 
-Files that are slow to make are left as ``pending`` writers for :mod:`motion_service.jobs`.
+It knows nothing of where it runs: :mod:`motion_service.finishing` does it in threads, or in processes of their own.
+Files that are slow to make are left as ``pending`` for :mod:`motion_service.jobs`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from motion_service.clips import PromptPlan, VrmClip
@@ -23,6 +26,7 @@ from motion_service.export.npy import clip_to_joints, joints_to_results
 from motion_service.export.smpl import smpl_writers
 from motion_service.export.vrm_json import clip_to_fragments, encode_response
 from motion_service.export.vrma import clip_to_vrma
+from motion_service.mdm_adapter.decode import decode
 from motion_service.prompt.reading import plan_to_wire
 from motion_service.quality import measure_clip
 from motion_service.schemas import GenerateRequest
@@ -58,6 +62,19 @@ class Take:
 
 
 @dataclass(frozen=True, slots=True)
+class LateFile:
+    """A file that is made after the answer, and all that it is made of."""
+
+    job_id: str
+    kind: str
+    write: Callable[[Path], object]
+
+    def save(self, store: ArtifactStore) -> None:
+        """Make it. Raises :class:`StorageFailed`, and whatever its maker does."""
+        store.save(self.job_id, self.kind, self.write)
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a request gets, and what remains to be written after it got it."""
 
@@ -66,23 +83,33 @@ class Answer:
     """The response, ready to send; with format vrm-json the same bytes lie in the job's file."""
     media_type: str
     metadata: Mapping[str, Any]
+    """As in the body, without the contacts."""
     artifacts: Mapping[str, Mapping[str, Any]]
-    pending: Mapping[str, Callable[[Path], object]]
-    """{format: writer} of the artifacts in state pending."""
+    pending: Mapping[str, Any]
+    """{format: late file} of the artifacts in state pending, for whoever made the answer to save."""
 
 
+@torch.inference_mode()
 def take_to_answer(take: Take, store: ArtifactStore) -> Answer:
-    """Fit, measure, write, encode. Raises :class:`StorageFailed` only when the body itself had to be a file."""
+    """Decode, fit, measure, write, encode. Pending files are :class:`LateFile`.
+
+    Raises :class:`GenerationFailed` for features that make no pose, :class:`StorageFailed` only when the body had to
+    be a file.
+    """
+    take.timings_ms.update({stage: round(ms, 3) for stage, ms in take.made[0].timings_ms.items()})
+    decoding = time.monotonic()
+    motions = [_Motion(*decode(made)) for made in take.made]
+    if not isinstance(take.made[0].clip, VrmClip):
+        take.timings_ms["decode"] = _ms(decoding)
     finishing = time.monotonic()
-    fitted = [fit_clip(made.clip, take.fitting) for made in take.made]
-    files = _Files(take, fitted[0], store)
+    fitted = [fit_clip(motion.clip, take.fitting) for motion in motions]
+    files = _Files(take, motions, fitted[0], store)
     artifacts = files.write()
     if len(fitted) > 1 and (single := sorted({*artifacts} - {"vrm-json", "npy"})):
         take.warnings.append(f"repetitions: {', '.join(single)} hold the first one only")
-    take.timings_ms.update({stage: round(ms, 3) for stage, ms in take.made[0].timings_ms.items()})
+    metadata = _metadata(take, motions[0], fitted[0], artifacts, store)
     take.timings_ms["finish"] = _ms(finishing)
     take.timings_ms["total"] = _ms(take.started)
-    metadata = _metadata(take, fitted[0], artifacts, store)
     head = _head(take, fitted, metadata, store)
     text = encode_response(fitted[0].wire, head)
     artifacts["vrm-json"] = files.save("vrm-json", text)
@@ -93,28 +120,41 @@ def take_to_answer(take: Take, store: ArtifactStore) -> Answer:
         body = encode_binary(fitted[0].wire, _head(take, fitted, metadata, store, clip_to_blocks))
     elif take.options.format != "vrm-json":
         body = files.body(take.options.format)
-    return Answer(take.job_id, body, MEDIA_TYPES[take.options.format], metadata, artifacts, files.pending)
+    told = {key: value for key, value in metadata.items() if key != "contacts"}
+    return Answer(take.job_id, body, MEDIA_TYPES[take.options.format], told, artifacts, files.pending)
+
+
+@dataclass(frozen=True, slots=True)
+class _Motion:
+    """One repetition, decoded."""
+
+    clip: VrmClip
+    own_joints: Tensor | None
+
+    @property
+    def joints(self) -> Tensor:
+        """(T, 22, 3) m at 20 fps: the model's own joints where it makes them, else those of the canonical body."""
+        return clip_to_joints(self.clip) if self.own_joints is None else self.own_joints
 
 
 class _Files:
     """The files of one job: contents by format, written or left for later."""
 
-    def __init__(self, take: Take, fitted: FittedClip, store: ArtifactStore) -> None:
+    def __init__(self, take: Take, motions: list[_Motion], fitted: FittedClip, store: ArtifactStore) -> None:
         self._job_id, self._store = take.job_id, store
         title = take.plan.prompt
         self._contents: dict[str, Callable[[], bytes]] = {
-            "npy": lambda: joints_to_results([_joints(repetition) for repetition in take.made], title),
+            "npy": lambda: joints_to_results([motion.joints for motion in motions], title),
             "vrma": lambda: clip_to_vrma(fitted.clip, fitted.body, title),
             "bvh": lambda: clip_to_bvh(fitted.clip, fitted.body).encode(),
         }
         self._slow: dict[str, Callable[[Path], object]] = {"mp4": partial(write_mp4, fitted.clip, title=title)}
         self._wanted: set[str] = {*take.options.artifacts} | ({take.options.format} - {"msgpack"})
         if take.smpl is not None:
-            first = take.made[0]
-            self._slow |= smpl_writers(_joints(first), first.clip.fps, take.smpl, title)
+            self._slow |= smpl_writers(motions[0].joints, motions[0].clip.fps, take.smpl, title)
             self._wanted |= {"smpl", "hik"}
         self._format = take.options.format
-        self.pending: dict[str, Callable[[Path], object]] = {}
+        self.pending: dict[str, LateFile] = {}
 
     def write(self) -> dict[str, dict[str, Any]]:
         """Write what is quick, or is the answer itself; the state of every file."""
@@ -126,7 +166,7 @@ class _Files:
                 states[kind] = self._save_with(kind, self._slow[kind])
             else:
                 states[kind] = self._status(kind, "pending")
-                self.pending[kind] = self._slow[kind]
+                self.pending[kind] = LateFile(self._job_id, kind, self._slow[kind])
         return states
 
     def body(self, kind: str) -> bytes:
@@ -152,11 +192,6 @@ class _Files:
 
     def _status(self, kind: str, state: str = "ready") -> dict[str, Any]:
         return {"state": state, "url": self._store.url(self._job_id, kind)}
-
-
-def _joints(made: SourceClip) -> Tensor:
-    """(T, 22, 3) m at 20 fps: the model's own joints where it makes them, else those of the canonical body."""
-    return clip_to_joints(made.clip) if made.joints is None else made.joints
 
 
 def _head(
@@ -185,10 +220,10 @@ def _head(
 
 
 def _metadata(
-    take: Take, fitted: FittedClip, artifacts: dict[str, dict[str, Any]], store: ArtifactStore
+    take: Take, motion: _Motion, fitted: FittedClip, artifacts: dict[str, dict[str, Any]], store: ArtifactStore
 ) -> dict[str, Any]:
     made, clip = take.made[0], fitted.wire
-    quality = measure_clip(made.clip) | fitted.facts
+    quality = measure_clip(motion.clip) | fitted.facts
     metadata = {
         **made.facts,
         "generator": made.generator,
@@ -204,7 +239,7 @@ def _metadata(
         "target": take.fitting.convention,
         "avatar": take.options.avatar,
         "rest_hips_height": clip.rest_hips_height,
-        "contacts": [[round(value, 2) for value in frame] for frame in clip.contacts.tolist()],
+        "contacts": np.round(clip.contacts.numpy().astype(np.float64), 2).tolist(),
         "prompt_plan": plan_to_wire(take.plan),
         "timings_ms": take.timings_ms,
         "quality": {name: round(value, 4) for name, value in quality.items()},

@@ -71,7 +71,7 @@ def _generate_here(prompt: str, options: dict[str, Any]) -> bytes:
     except ImportError as error:
         raise missing_extra(error) from None
     request = _checked_request(prompt, {**options, "artifacts": []})
-    service = load_service(Config())
+    service = load_service(Config().model_copy(update={"answer_processes": 0}))
 
     async def run() -> bytes:
         await service.start(warm_up=False)

@@ -101,11 +101,11 @@ def verify(
 def _encoder(config: Config, checkpoint: OfficialCheckpoint, device: str) -> TextEncoder:
     """The encoder of the checkpoint where it is there, else random tokens, which is said."""
     from motion_service.errors import ModelUnavailable
-    from motion_service.loading import text_encoders
+    from motion_service.loading import open_encoder
     from motion_service.verify import RandomTexts
 
     try:
-        return text_encoders(config.checkpoint_dir / config.text_dir, device)(checkpoint.config.text_encoder)
+        return open_encoder(checkpoint.config.text_encoder, config, device)
     except ModelUnavailable as error:
         console.print(f"texts are replaced by random tokens ({error.detail})", markup=False, soft_wrap=True)
         return RandomTexts(checkpoint.config.text_encoder, checkpoint.config.network.text_width)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import fields as dataclass_fields
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,6 +75,11 @@ class TextEmbedding:
             )
 
 
+def _is_finite(numbers: Tensor) -> bool:
+    """Whether there is no NaN and no infinity: both show in the bounds, and looking for these passes over it once."""
+    return numbers.numel() == 0 or all(math.isfinite(bound) for bound in torch.aminmax(numbers))
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureClip:
     """Network output in physical units (de-normalised)."""
@@ -87,8 +94,12 @@ class FeatureClip:
         if self.features.ndim != 2 or self.features.shape[1] != widths[self.layout]:
             got, expected = tuple(self.features.shape), widths[self.layout]
             raise GenerationFailed(f"{self.layout} features need shape (T, {expected}), got {got}")
-        if not bool(torch.isfinite(self.features).all()):
+        if not _is_finite(self.features):
             raise NonFiniteOutput()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes the numbers travel as one plain array."""
+        return _receive_features, (self.features.numpy(), self.layout, self.fps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +115,7 @@ class JointClip:
     def __post_init__(self) -> None:
         if self.positions.ndim != 3 or self.positions.shape[1:] != (22, 3):
             raise GenerationFailed(f"joints need shape (T, 22, 3), got {tuple(self.positions.shape)}")
-        if not bool(torch.isfinite(self.positions).all()):
+        if not _is_finite(self.positions):
             raise NonFiniteOutput()
 
 
@@ -141,11 +152,20 @@ class VrmClip:
                 raise GenerationFailed(f"{bone!r} is not a VRM humanoid bone")
             if track.shape != (frames, 4):
                 raise GenerationFailed(f"{bone} needs shape ({frames}, 4), got {tuple(track.shape)}")
-        stacked = torch.stack([*self.rotations.values()])
-        if not bool(torch.isfinite(stacked).all() and torch.isfinite(self.hips).all()):
+        lengths = torch.linalg.vector_norm(torch.stack([*self.rotations.values()]), dim=-1)
+        if not (_is_finite(lengths) and _is_finite(self.hips)):
             raise NonFiniteOutput()
-        if bool((torch.linalg.vector_norm(stacked, dim=-1) - 1).abs().max() > 1e-3):
+        if bool((lengths - 1).abs().max() > 1e-3):
             raise GenerationFailed("rotation tracks must hold unit quaternions")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes the tracks travel as a few plain arrays."""
+        fields = {item.name: getattr(self, item.name) for item in dataclass_fields(self)}
+        fields["rotations"] = torch.stack([*self.rotations.values()]).numpy()  # (J, T, 4)
+        fields["expressions"] = torch.stack([*self.expressions.values()]).numpy() if self.expressions else None
+        for name in ("hips", "contacts", "gaze"):
+            fields[name] = None if fields[name] is None else fields[name].numpy()
+        return _receive_clip, (tuple(self.rotations), tuple(self.expressions), fields)
 
     @property
     def num_frames(self) -> int:
@@ -155,6 +175,22 @@ class VrmClip:
     def seconds(self) -> float:
         """Length of the data: frames divided by rate."""
         return self.num_frames / self.fps
+
+
+def _receive_features(features: Any, layout: Literal["vrm", "humanml3d"], fps: float) -> FeatureClip:
+    return FeatureClip(torch.from_numpy(features), layout, fps)
+
+
+def _receive_clip(bones: tuple[str, ...], expressions: tuple[str, ...], fields: dict[str, Any]) -> VrmClip:
+    tensors = {name: torch.from_numpy(part) if isinstance(part, np.ndarray) else part for name, part in fields.items()}
+    rows = tensors["expressions"] if expressions else ()
+    return VrmClip(
+        **tensors
+        | {
+            "rotations": dict(zip(bones, tensors["rotations"].unbind(0), strict=True)),
+            "expressions": dict(zip(expressions, rows, strict=True)),
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,8 +115,24 @@ class Config(BaseSettings):
     cpu_threads: int = Field(0, validation_alias="MOTION_CPU_THREADS", ge=0, le=1024)
     """Threads of one tensor operation on the CPU; 0 = torch's own choice."""
 
-    queue_size: int = Field(32, validation_alias="MOTION_QUEUE_SIZE", ge=1, le=100_000)
-    """Requests being worked on or waiting at one time; one more is answered 429 with Retry-After."""
+    engine_dtype: Literal["auto", "float16", "float32"] = Field("auto", validation_alias="MOTION_ENGINE_DTYPE")
+    """Of networks and text encoders on a GPU; states and samplers are float32 always. auto = float16. float32 agrees
+    with the official program within rounding and is several times slower. A CPU always takes float32."""
+
+    engine_graphs: bool = Field(True, validation_alias="MOTION_ENGINE_GRAPHS")
+    """on: steps on a GPU are recorded as CUDA graphs at the start. off: the host launches every kernel."""
+
+    gpu_memory_mb: int = Field(2048, validation_alias="MOTION_GPU_MEMORY_MB", ge=512, le=1_000_000)
+    """Most memory of the GPU that all models, text encoders and graphs take together, in MiB, besides the few hundred
+    that CUDA itself takes. Less than the default makes batches narrower."""
+
+    answer_processes: int | None = Field(None, validation_alias="MOTION_ANSWER_PROCESSES", ge=0, le=64)
+    """Processes that make answers of motion, some 300 MB each; 0 = threads of the service's own. Unset: beside a GPU on
+    a machine of at least 8 cores, half as many as cores and at most 8; else 0."""
+
+    queue_size: int | None = Field(None, validation_alias="MOTION_QUEUE_SIZE", ge=1, le=100_000)
+    """Requests being worked on or waiting at one time; one more is answered 429 with Retry-After. Default: 32 on a CPU,
+    256 on a GPU."""
 
     warm_up: bool = Field(True, validation_alias="MOTION_WARM_UP")
     """on: every model makes one short clip before the service says it is ready."""

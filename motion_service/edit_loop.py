@@ -18,6 +18,7 @@ from motion_service.clips import VrmClip
 from motion_service.edit import put_in
 from motion_service.features.vrm_native import heading
 from motion_service.geometry.rotation import quat_multiply, quat_rotate, yaw_to_quat
+from motion_service.mdm_adapter.decode import decode
 from motion_service.source import EditingSource, EditPlan, SourceClip, SourceRequest, join_clips, slice_clip
 
 SEAM_S: Final = 1.2
@@ -42,10 +43,10 @@ class LoopingSource:
     async def generate(self, request: SourceRequest) -> SourceClip:
         """One clip; what comes after its last frame is its first."""
         made = await self.source.generate(request)
-        level, travel = await asyncio.to_thread(close_path, made.clip)
+        level, travel = await asyncio.to_thread(lambda: close_path(decode(made)[0]))
         longer, plan, seam = lengthen(level)
         edited = await self.source.edit(request, longer, plan)
-        joined = await asyncio.to_thread(put_in, longer, edited.clip, plan)
+        joined = await asyncio.to_thread(lambda: put_in(longer, decode(edited)[0], plan))
         warnings = made.warnings
         if travel > FAR_M:
             warnings += (f"loop: the figure moves on the spot; {travel:.1f} m of travel were taken out",)

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 from motion_service.answer import Answer
@@ -69,10 +68,10 @@ class Jobs:
         except BaseException:
             record.state = "failed"
             raise
-        record.metadata = {key: value for key, value in answer.metadata.items() if key not in ("contacts", "artifacts")}
+        record.metadata = {key: value for key, value in answer.metadata.items() if key != "artifacts"}
         record.artifacts = {kind: dict(status) for kind, status in answer.artifacts.items()}
         record.state = "done"
-        self._write_later(record, answer.pending)
+        self._save_later(record, answer.pending)
         log_event("motion answered", generator=record.metadata.get("generator"), timings=record.metadata["timings_ms"])
         return answer
 
@@ -98,18 +97,18 @@ class Jobs:
             self._records.popitem(last=False)
         return record
 
-    def _write_later(self, record: JobRecord, pending: Mapping[str, Callable[[Path], object]]) -> None:
-        for kind, write in pending.items():
+    def _save_later(self, record: JobRecord, pending: Mapping[str, Any]) -> None:
+        for kind, late in pending.items():
             if self._pending >= MAX_PENDING:
                 record.artifacts[kind] |= {"state": "failed", "error": "too many artifacts were waiting to be written"}
                 continue
             self._pending += 1
-            self._writer.submit(copy_context().run, self._write, record, kind, write)
+            self._writer.submit(copy_context().run, self._save, record, kind, late)
 
-    def _write(self, record: JobRecord, kind: str, write: Callable[[Path], object]) -> None:
+    def _save(self, record: JobRecord, kind: str, late: Any) -> None:
         status = record.artifacts[kind]
         try:
-            self.pipeline.store.save(record.job_id, kind, write)
+            self.pipeline.finisher.save(late)
             record.artifacts[kind] = status | {"state": "ready"}
         except Exception as error:  # the edge of the writing thread
             log_event("artifact not written", error=error, kind=kind)

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from motion_service.config import Config
+from motion_service.engine.graphs import Graphs
 from motion_service.engine.worker import Worker
 from motion_service.errors import ModelUnavailable
 from motion_service.features.statistics import load_statistics
@@ -23,6 +24,7 @@ from motion_service.mdm_adapter.live import LiveDiffusionSource
 from motion_service.mdm_adapter.live_official import LiveOfficialSource
 from motion_service.mdm_adapter.official import OfficialSampler
 from motion_service.mdm_adapter.official_edit import EditingOfficialSource
+from motion_service.mdm_adapter.residents import EngineSettings
 from motion_service.mdm_adapter.upstream import UpstreamSampler
 from motion_service.mdm_adapter.upstream_program import UpstreamProgram, load_program
 from motion_service.source import MotionSource
@@ -34,8 +36,8 @@ from motion_service.text_encoder import TextEncoder, UseEncoder
 
 def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
     """Sources by provider name, the official ones first."""
-    device = choose_device(config)
-    encoders = text_encoders(config.checkpoint_dir / config.text_dir, device)
+    settings = engine_settings(config)
+    encoders = text_encoders(config.checkpoint_dir / config.text_dir, settings)
     program = _program(config)
     paths = {
         "mdm": config.mdm_checkpoint,
@@ -43,14 +45,16 @@ def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
         "dip": config.dip_checkpoint,
     }
     makers: dict[str, Callable[[], MotionSource]] = {
-        name: _official_maker(name, config.checkpoint_dir / path, config, encoders, program, worker)
+        name: _official_maker(name, config.checkpoint_dir / path, config, encoders, program, worker, settings)
         for name, path in paths.items()
     }
-    makers["mini"] = lambda: LiveDiffusionSource(load_checkpoint(mini_directory()), UseEncoder(), worker, device=device)
+    makers["mini"] = lambda: LiveDiffusionSource(
+        load_checkpoint(mini_directory()), UseEncoder(), worker, settings=settings
+    )
     absent = {name for name, path in paths.items() if not (config.checkpoint_dir / path).exists()}
     for name in sorted(absent):
         log_event("no checkpoint", provider=name)
-    loaded = {name: _load(name, make, device) for name, make in makers.items() if name not in absent}
+    loaded = {name: _load(name, make, settings.device) for name, make in makers.items() if name not in absent}
     return {name: source for name, source in loaded.items() if source is not None}
 
 
@@ -82,8 +86,25 @@ def open_sampler(path: Path, config: Config) -> OfficialSampler:
     """One official checkpoint with its text encoder, for the command line. Raises ModelUnavailable."""
     device = choose_device(config)
     checkpoint = load_official(path, cache_dir=config.conversion_dir)
-    encoder = text_encoders(config.checkpoint_dir / config.text_dir, device)(checkpoint.config.text_encoder)
+    encoder = open_encoder(checkpoint.config.text_encoder, config, device)
     return load_sampler(checkpoint, encoder, config.data_dir, device, _program(config)())
+
+
+def open_encoder(name: str, config: Config, device: str) -> TextEncoder:
+    """One text encoder as exact as it can be, for the command line. Raises ModelUnavailable."""
+    exact = EngineSettings(device, dtype="float32", graphs=False)
+    return text_encoders(config.checkpoint_dir / config.text_dir, exact)(name)
+
+
+def engine_settings(config: Config) -> EngineSettings:
+    """How this process runs networks."""
+    device = choose_device(config)
+    if device == "cuda":
+        whole = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (config.gpu_memory_mb << 20) / whole))
+    return EngineSettings(
+        device, dtype=config.engine_dtype, graphs=config.engine_graphs, memory_mb=config.gpu_memory_mb
+    )
 
 
 def choose_device(config: Config) -> str:
@@ -93,14 +114,18 @@ def choose_device(config: Config) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def text_encoders(directory: Path, device: str) -> Callable[[str], TextEncoder]:
+def text_encoders(directory: Path, settings: EngineSettings) -> Callable[[str], TextEncoder]:
     """Text encoders by name, each loaded when first asked for and then shared."""
 
     @cache
     def load(name: str) -> TextEncoder:
         if name == ClipEncoder.name:
-            return ClipEncoder(directory / "clip", device=device)
-        return BertEncoder(directory / "distilbert", device=device)
+            return ClipEncoder(directory / "clip", device=settings.device)
+        # Texts are short and somebody waits: their kernels go before those of motion.
+        recorder = Graphs(settings.device, priority=-1) if settings.graphs.enabled else None
+        encoder = BertEncoder(directory / "distilbert", device=settings.device, half=settings.half, recorder=recorder)
+        encoder.warm_up()
+        return encoder
 
     return load
 
@@ -128,14 +153,15 @@ def _official_maker(
     encoders: Callable[[str], TextEncoder],
     program: Callable[[], UpstreamProgram | None],
     worker: Worker,
+    settings: EngineSettings,
 ) -> Callable[[], MotionSource]:
     def make() -> MotionSource:
         checkpoint = load_official(path, cache_dir=config.conversion_dir)
         for warning in checkpoint.warnings:
             log_event("checkpoint warning", level=logging.WARNING, provider=name, warning=warning)
         encoder = encoders(checkpoint.config.text_encoder)
-        sampler = load_sampler(checkpoint, encoder, config.data_dir, choose_device(config), program())
-        return (LiveOfficialSource if sampler.is_windowed else EditingOfficialSource)(name, sampler, worker)
+        sampler = load_sampler(checkpoint, encoder, config.data_dir, settings.device, program())
+        return (LiveOfficialSource if sampler.is_windowed else EditingOfficialSource)(name, sampler, worker, settings)
 
     return make
 

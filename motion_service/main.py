@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ from motion_service.admission import Admission
 from motion_service.api.http import create_app
 from motion_service.api.security import check_exposure
 from motion_service.config import Config, default_options_from_environment, unknown_variables
-from motion_service.engine.worker import Worker
+from motion_service.engine.costs import cpu_costs, h100_costs
+from motion_service.engine.worker import SWITCH_S, Worker
 from motion_service.errors import BadRequest, ModelUnavailable, MotionError
+from motion_service.finishing import Finisher, ProcessFinisher, ThreadFinisher, default_processes
 from motion_service.jobs import Jobs
-from motion_service.loading import load_sources
+from motion_service.loading import choose_device, load_sources
 from motion_service.pipeline import DEFAULT_SECONDS, Pipeline, Route
 from motion_service.placeholder import PlaceholderSource
 from motion_service.prompt.llm import LlmSettings
@@ -43,6 +46,9 @@ from motion_service.vrm.shelf import AvatarShelf
 from motion_service.vrm.smpl_files import load_smpl
 
 EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: do not restart, somebody has to change the settings
+CPU_QUEUE: Final = 32
+GPU_QUEUE: Final = 256
+"""Requests inside at one time where nothing is configured."""
 DRAIN_S: Final = 1.0
 """How long streams may take to leave by themselves when the service ends, s."""
 WARM_UP_PROMPT: Final = "a person waves with the right hand"
@@ -57,8 +63,12 @@ class Service:
     sources: Mapping[str, MotionSource]
 
     async def start(self, warm_up: bool) -> None:
-        """Start the model thread; when asked, let every source make one clip; then keep the collector off it all."""
+        """Start the model thread and whatever makes answers; when asked, let every source make one clip; then keep the
+        collector off it all."""
         self.worker.start()
+        await self.jobs.pipeline.finisher.start()
+        if warm_up:
+            await self._prepare()
         placeholder = self.jobs.pipeline.placeholder
         for source in [*self.sources.values(), *([placeholder] if placeholder else [])] if warm_up else []:
             try:
@@ -68,9 +78,17 @@ class Service:
         gc.collect()
         gc.freeze()
 
+    async def _prepare(self) -> None:
+        """Record and time what models run before somebody waits for it. What fails is made when first asked for."""
+        try:
+            await self.worker.prepare()
+        except Exception as error:  # the edge of the device: the service starts, and answers say what is wrong
+            log_event("models could not be prepared", level=logging.ERROR, error=error)
+
     async def stop(self) -> None:
         """Finish what runs."""
         await self.worker.stop()
+        await self.jobs.pipeline.finisher.stop()
 
 
 def load_service(config: Config) -> Service:
@@ -81,7 +99,8 @@ def load_service(config: Config) -> Service:
         torch.set_num_threads(config.cpu_threads)
     avatars = AvatarShelf(config.avatar_dir or config.data_root / "avatars")
     defaults = load_defaults(config, avatars)
-    worker = Worker()
+    on_gpu = choose_device(config) == "cuda"
+    worker = Worker(costs=h100_costs() if on_gpu else cpu_costs())
     sources = load_sources(config, worker)
     store = ArtifactStore(config.output_dir, config.data_root, config.mount_path)
     placeholder = PlaceholderSource() if config.placeholder else None
@@ -91,10 +110,19 @@ def load_service(config: Config) -> Service:
         raise ValueError("MOTION_DEFAULT_PROVIDER=placeholder needs MOTION_PLACEHOLDER=on")
     if defaults.postprocess == "smplify" or {"smpl", "hik"} & {*defaults.artifacts}:
         read_smpl()  # better no service than one that refuses every request
-    admission = Admission(config.queue_size)
+    admission = Admission(config.queue_size or (GPU_QUEUE if on_gpu else CPU_QUEUE))
     llm = load_llm(config)
-    pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm)
+    finisher = load_finisher(config, store)
+    pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm, finisher)
     return Service(Jobs(pipeline), worker, sources)
+
+
+def load_finisher(config: Config, store: ArtifactStore) -> Finisher:
+    """Who makes the answers: threads, or as many processes as the settings or the machine say."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    own_choice = default_processes(cores, choose_device(config))
+    count = own_choice if config.answer_processes is None else config.answer_processes
+    return ProcessFinisher(store, count, config.log_level) if count else ThreadFinisher(store)
 
 
 def load_defaults(config: Config, avatars: AvatarShelf) -> MotionOptions:
@@ -129,7 +157,11 @@ def load_app(config: Config) -> FastAPI:
     secret = config.stream_secret.get_secret_value()
     streams = Streams(service.jobs.pipeline, limit=config.stream_max, secret=secret, keys=config.keys)
     start = partial(service.start, config.warm_up)
-    app = create_app(service.jobs, config.keys, start, service.stop, streams=streams, origins=config.origins)
+    app = create_app(
+        *(service.jobs, config.keys, start, service.stop, service.worker.facts),
+        streams=streams,
+        origins=config.origins,
+    )
     app.state.streams = streams
     return app
 
@@ -147,6 +179,7 @@ def main() -> None:
         sys.exit(_explain("; ".join(": ".join(parts) for parts in wrong)))
     except (ValueError, MotionError) as error:
         sys.exit(_explain(str(error)))
+    sys.setswitchinterval(SWITCH_S)
     settings = uvicorn.Config(
         app,
         host=config.host,

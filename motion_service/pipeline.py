@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final, Literal
 
 from motion_service.admission import Admission
-from motion_service.answer import Answer, Take, take_to_answer
+from motion_service.answer import Answer, Take
 from motion_service.clips import PromptPlan, VrmClip
 from motion_service.edit import (
     check_length,
@@ -37,6 +37,8 @@ from motion_service.errors import (
     MotionError,
     NotFound,
 )
+from motion_service.finishing import Finisher, ThreadFinisher
+from motion_service.mdm_adapter.decode import decode
 from motion_service.prompt.llm import LlmSettings, read_with_llm
 from motion_service.prompt.plan import prompt_to_plan
 from motion_service.prompt.times import times_to_seconds
@@ -58,6 +60,8 @@ DEFAULT_SECONDS: Final = 5.0
 MODEL_FPS: Final = 20.0
 MAX_FRAMES: Final = 20_000
 """Most frames of one answer, all repetitions together: 120 s at 120 fps, or 8 clips of 120 s at 20; about 30 MB."""
+KEPT_PLANS: Final = 1024
+"""Readings of prompts that are remembered, the newest: assistants ask for the same things again."""
 MDM_SECONDS: Final = 9.8
 """Longest clip of the one-shot model (196 frames at 20 fps); beyond it ``auto`` takes one that goes on."""
 
@@ -67,6 +71,7 @@ class Pipeline:
 
     ``rates`` are the frames a second of answers of each route when nobody says; none means the model's own.
     ``llm`` is the language model that is asked what a prompt means; the rules answer when it does not in time.
+    ``finisher`` makes the answers; threads of this process when nobody says.
     ``load_smpl`` reads the SMPL model, once and only when it is asked for; it raises :class:`BadRequest` without files.
     """
 
@@ -81,16 +86,19 @@ class Pipeline:
         rates: Mapping[Route, float] | None = None,
         load_smpl: Callable[[], SmplAssets] | None = None,
         llm: LlmSettings | None = None,
+        finisher: Finisher | None = None,
     ) -> None:
         self.sources = sources
         self.placeholder = placeholder
         self.store = store
+        self.finisher = finisher or ThreadFinisher(store)
         self.admission = admission
         self.defaults = defaults
         self.avatars = avatars or AvatarShelf(None)
         self.rates = rates or {}
         self.load_smpl = load_smpl
         self.llm = llm
+        self._plans: dict[str, PromptPlan] = {}
 
     async def generate(self, request: GenerateRequest, route: Route, job_id: str) -> Answer:
         """The whole flow. Raises :class:`QueueFull`, :class:`BadRequest`, and failures when there is no placeholder."""
@@ -108,7 +116,7 @@ class Pipeline:
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
             take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl)
-            return await asyncio.to_thread(take_to_answer, take, self.store)
+            return await self._finish_or_fall_back(take, wish)
 
     async def edit(self, request: EditRequest, job_id: str) -> Answer:
         """A clip of the client's with a part made anew. There is no placeholder: standing still in it would spoil it.
@@ -140,11 +148,16 @@ class Pipeline:
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
             take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl)
-            return await asyncio.to_thread(take_to_answer, take, self.store)
+            return await self.finisher.finish(take)
 
     async def read_prompt(self, prompt: str) -> PromptPlan:
         """What is understood of a prompt, by the rules, or the language model where one is configured."""
-        plan = await asyncio.to_thread(prompt_to_plan, prompt)
+        plan = self._plans.get(prompt)
+        if plan is None:
+            plan = await asyncio.to_thread(prompt_to_plan, prompt)
+            self._plans[prompt] = plan
+            if len(self._plans) > KEPT_PLANS:
+                del self._plans[next(iter(self._plans))]
         return plan if self.llm is None else await read_with_llm(prompt, plan, self.llm)
 
     def _plan_to_wish(
@@ -249,6 +262,17 @@ class Pipeline:
                 raise failure from error
             return await _repeat(self.placeholder, wish, options.repetitions), reason
 
+    async def _finish_or_fall_back(self, take: Take, wish: SourceRequest) -> Answer:
+        """The answer; a placeholder when the model's numbers make no pose, or whatever was to make it was lost."""
+        try:
+            return await self.finisher.finish(take)
+        except GenerationFailed as failure:
+            log_event("answer not made", error=failure, reason=failure.problem)
+            if self.placeholder is None or take.fallback_reason is not None:
+                raise
+            made = await _repeat(self.placeholder, wish, take.options.repetitions)
+            return await self.finisher.finish(replace(take, made=made, fallback_reason=failure.problem))
+
     async def _options_to_script(self, options: GenerateRequest) -> Callable[[LiveSource], ScriptedSource] | None:
         """How a clip of a timeline, or one that continues another, is made on a live source; None for any other."""
         if options.timeline is None and options.continue_from is None:
@@ -323,7 +347,10 @@ async def _repeat_edit(
     return await asyncio.to_thread(
         lambda: [
             replace(
-                made, clip=put_in(clip, made.clip, edit), joints=None, facts={**made.facts, **describe_edit(clip, edit)}
+                made,
+                clip=put_in(clip, decode(made)[0], edit),
+                joints=None,
+                facts={**made.facts, **describe_edit(clip, edit)},
             )
             for made in raw
         ]

@@ -161,7 +161,7 @@ def _sample_windows(sampler: OfficialSampler, batch: Batch, run: Run, prefixes: 
 
     library = load_prefixes()
     first = sampler.normalise(torch.stack([library[name] for name in prefixes]))  # (B, 20, 263)
-    first = first[:, -sampler.spec.context_frames :]
+    first = first[:, -sampler.spec.context_frames :].to(sampler.device)
     return rollout_frames(sample_window, first, batch.num_frames, window_frames, include_prefix=batch.include_prefix)
 
 

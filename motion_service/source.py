@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from motion_service.clips import PromptPlan, TextEmbedding, VrmClip
+from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding, VrmClip
 from motion_service.errors import BadRequest
 
 
@@ -36,7 +36,8 @@ class SourceRequest:
 class SourceClip:
     """What a source made, with its provenance."""
 
-    clip: VrmClip
+    clip: VrmClip | FeatureClip
+    """Bones, or the features of a model as they are: these are decoded where the answer is made."""
     generator: str
     checkpoint: str | None
     licence: str | None
@@ -47,7 +48,7 @@ class SourceClip:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     joints: Tensor | None = None
-    """(T, 22, 3) HumanML3D joints in m, where the model makes joints; the clip is retargeted from them."""
+    """(T, 22, 3) HumanML3D joints in m that go with bones, where the source makes both."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Further metadata, JSON values only."""
 
@@ -213,12 +214,6 @@ class LiveSource(Protocol):
         At most ``history`` frames of past are kept. Raises GenerationFailed; cancelling frees the model.
         """
         ...
-
-
-def window_seed(seed: int, frame: int) -> int:
-    """The seed of the window that begins at ``frame`` of the stream of ``seed``: a hash, the same everywhere."""
-    mixed = (seed * 0x9E3779B97F4A7C15 + (frame + 2**32) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
-    return (mixed ^ mixed >> 31) * 0x94D049BB133111EB % 2**63
 
 
 def slice_clip(clip: VrmClip, start: int, stop: int) -> VrmClip:

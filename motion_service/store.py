@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,9 @@ from motion_service.errors import NotFound, StorageFailed
 _JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 _PARTIAL: Final = ".partial-"
 """Prefix of files that are still being written. What is left of a crash is swept at the next start."""
+
+MAX_FLUSHING: Final = 256
+"""Files that may wait to be brought to the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class ArtifactStore:
     def __init__(self, output_dir: Path, data_root: Path, mount_path: str) -> None:
         relative = output_dir.absolute().resolve().relative_to(data_root.absolute().resolve())
         self.output_dir = output_dir
+        self._flushing: _Flushing | None = None
         self.url_prefix = "/".join(part for part in (mount_path, *relative.parts) if part)
         try:
             output_dir.mkdir(parents=True, exist_ok=True)
@@ -57,6 +63,10 @@ class ArtifactStore:
                 leftover.unlink(missing_ok=True)
         except OSError as error:
             raise StorageFailed("the output directory cannot be written: check OUTPUT_DIR") from error
+
+    def __getstate__(self) -> dict[str, object]:
+        """Another process that writes into the same directory has a thread of its own."""
+        return {**self.__dict__, "_flushing": None}
 
     def path(self, job_id: str, kind: str) -> Path:
         """Where the artifact of this kind lies or will lie."""
@@ -69,23 +79,29 @@ class ArtifactStore:
     def save(self, job_id: str, kind: str, write: Callable[[Path], object]) -> Artifact:
         """Let ``write`` fill a temporary file beside the final place, then move it there in one step.
 
-        A reader sees the whole file or none; after a crash only the temporary file remains. Raises
-        :class:`StorageFailed` when the disk refuses.
+        A reader sees the whole file or none; after a crash of the service only the temporary file remains. The disk has
+        it a moment later, and nobody waits for that: it can take as long as everything else. So a power cut may leave
+        the newest files empty. Raises :class:`StorageFailed` when the disk refuses.
         """
         final = self.path(job_id, kind)
         partial = final.with_name(f"{_PARTIAL}{uuid.uuid4().hex}-{final.name}")
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             write(partial)
-            _sync(partial)
             os.replace(partial, final)
-            _sync(final.parent)
+            self._flush_soon(final)
         except OSError as error:
             raise StorageFailed(f"the {kind} artifact could not be written") from error
         finally:
             with suppress(OSError):  # a disk that refused the file may refuse this too; the next start sweeps it
                 partial.unlink(missing_ok=True)
         return Artifact(job_id, kind, str(final.relative_to(self.output_dir)), self.url(job_id, kind))
+
+    def _flush_soon(self, path: Path) -> None:
+        """Have the file brought to the disk. Behind too many others it is left to the system, which does it in time."""
+        if self._flushing is None:
+            self._flushing = _Flushing()
+        self._flushing.add(path)
 
     def find(self, job_id: str, kind: str) -> Path:
         """The finished file of a job. Raises :class:`NotFound` for anything else, symbolic links included."""
@@ -98,10 +114,24 @@ class ArtifactStore:
         return path
 
 
-def _sync(path: Path) -> None:
-    """Make the file or directory durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+class _Flushing:
+    """The thread that waits for the disk."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="motion-flush")
+        self._room = threading.BoundedSemaphore(MAX_FLUSHING)
+
+    def add(self, path: Path) -> None:
+        if self._room.acquire(blocking=False):
+            self._thread.submit(self._flush, path)
+
+    def _flush(self, path: Path) -> None:
+        try:
+            with suppress(OSError):  # deleted already, or a disk that refuses: it was told when the file was written
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        finally:
+            self._room.release()

@@ -7,13 +7,14 @@ Yang et al. 2019, arXiv:1907.04307; in numpy: https://github.com/cnmoro/fast-uni
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import sys
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Protocol, runtime_checkable
@@ -61,6 +62,32 @@ class LimitedTextEncoder(TextEncoder, Protocol):
         ...
 
 
+@runtime_checkable
+class RememberingTextEncoder(TextEncoder, Protocol):
+    """A text encoder that has the latest texts at hand."""
+
+    def remembered(self, texts: Sequence[str]) -> list[TextEmbedding] | None:
+        """As :meth:`encode`, at once; None when a text is new or another thread is encoding."""
+        ...
+
+
+async def encode_texts(encoder: TextEncoder, texts: Sequence[str]) -> list[TextEmbedding]:
+    """As :meth:`TextEncoder.encode`, off the event loop unless the texts are remembered."""
+    if isinstance(encoder, RememberingTextEncoder) and (found := encoder.remembered(texts)) is not None:
+        return found
+    return await asyncio.to_thread(encoder.encode, texts)
+
+
+class Recorder(Protocol):
+    """Records work on the device and replays it: :class:`motion_service.engine.graphs.Graphs`."""
+
+    def record(self, key: Hashable, work: Callable[[], object]) -> None: ...
+
+    def run(self, key: Hashable) -> None: ...
+
+    def __contains__(self, key: Hashable) -> bool: ...
+
+
 class RecentTexts:
     """What was computed for the latest texts; the least recently used goes first. Hold a lock around :meth:`get`."""
 
@@ -74,6 +101,10 @@ class RecentTexts:
     def num_bytes(self) -> int:
         """Bytes of the tensors and texts that are remembered."""
         return self._num_bytes
+
+    def has_all(self, texts: Iterable[str]) -> bool:
+        """Whether every text is remembered."""
+        return all(text in self._tensors for text in texts)
 
     def get(self, text: str, compute: Callable[[str], Tensor]) -> Tensor:
         """The tensor of ``text``, computed when it is not remembered. Do not change it."""
@@ -118,6 +149,10 @@ class UseEncoder:
         with self._lock:
             rows = [self._recent.get(canonical_text(text), self._row) for text in texts]
         return [TextEmbedding(row[None].clone(), torch.ones(1, dtype=torch.bool), self.name) for row in rows]
+
+    def remembered(self, texts: Sequence[str]) -> list[TextEmbedding] | None:
+        """As :meth:`encode`, at once; None when a text is new or another thread is encoding."""
+        return self.encode(texts) if self._recent.has_all(map(canonical_text, texts)) else None
 
     def encode_many(self, texts: Sequence[str]) -> Tensor:
         """All ``texts`` at once, for training: (N, 518) float32, about 1,300 a second on one core, not cached.
@@ -176,6 +211,13 @@ class PretrainedEncoder(ABC):
             found = [self._recent.get(text, self._embed) for text in texts]
         masks = [torch.ones(len(tokens), dtype=torch.bool) for tokens in found]
         return [TextEmbedding(row.clone(), mask, self.name) for row, mask in zip(found, masks, strict=True)]
+
+    def remembered(self, texts: Sequence[str]) -> list[TextEmbedding] | None:
+        """As :meth:`encode`, at once; None when a text is new or another thread is encoding."""
+        if not self._recent.has_all(texts) or not self._lock.acquire(blocking=False):
+            return None
+        self._lock.release()
+        return self.encode(texts)
 
     def cut(self, text: str) -> int | None:
         """How many tokens at the end of ``text`` are not read; None when all are."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from rich.box import SIMPLE_HEAD
@@ -23,8 +23,8 @@ from motion_service.features.humanml3d import HUMANML3D_FPS, HUMANML3D_WIDTH
 from motion_service.features.statistics import Statistics
 from motion_service.mdm.checkpoint import CheckpointConfig
 from motion_service.mdm.guidance import conditioned
-from motion_service.mdm.network import Denoiser, NetworkSpec
-from motion_service.mdm.official import FEATURES, GUIDANCE, HEADS, TEXT_ENCODERS, WINDOW_GUIDANCE, OfficialCheckpoint
+from motion_service.mdm.official import GUIDANCE, TEXT_ENCODERS, WINDOW_GUIDANCE, OfficialCheckpoint
+from motion_service.mdm.published import Kind, new_spec, random_network
 from motion_service.mdm_adapter.official import Conditions, OfficialSampler, seeded_draw, stack_texts
 from motion_service.mdm_adapter.upstream import UpstreamSampler
 
@@ -37,8 +37,6 @@ multiplies the rounding of a prediction by up to 14; loops add up that of their 
 
 _FORWARD_RUNS: Final = 3
 _WINDOWS: Final = 2
-
-KnownKind = Literal["mdm", "mdm-encoder", "dip", "dip-target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,30 +262,17 @@ class RandomTexts:
         return TextEmbedding(tokens, torch.ones(num_tokens, dtype=torch.bool), self.name)
 
 
-def random_checkpoint(kind: KnownKind, seed: int = 0) -> OfficialCheckpoint:
+def random_checkpoint(kind: Kind, seed: int = 0) -> OfficialCheckpoint:
     """Random weights in the shapes of a published checkpoint: same arithmetic and speed, no motion."""
-    encoder, width = TEXT_ENCODERS["clip" if kind == "mdm-encoder" else "bert"]
-    has_windows = kind in ("dip", "dip-target")
-    spec = NetworkSpec(
-        features=FEATURES,
-        width=512,
-        layers=8,
-        heads=HEADS,
-        feedforward=1024,
-        text_width=width,
-        arch="trans_enc" if kind == "mdm-encoder" else "trans_dec",
-        context_frames=20 if has_windows else 0,
-        predict_frames=40 if has_windows else 0,
-        mask_frames=True,
-        target_encoder="single" if kind == "dip-target" else None,
-    )
+    spec = new_spec(kind)
+    encoder = next(name for name, width in TEXT_ENCODERS.values() if width == spec.text_width)
+    has_windows = spec.context_frames > 0
     guidance = WINDOW_GUIDANCE if has_windows else GUIDANCE
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = Denoiser(spec).eval().requires_grad_(False)
     steps = 10 if has_windows else 50
     config = CheckpointConfig(spec, steps, "cosine", encoder, "humanml3d", HUMANML3D_FPS, guidance, "none")
-    return OfficialCheckpoint(f"random {kind}", Path(), config, network, True, 0.1, None, "flat", "", ())
+    return OfficialCheckpoint(
+        f"random {kind}", Path(), config, random_network(spec, seed), True, 0.1, None, "flat", "", ()
+    )
 
 
 def no_statistics() -> Statistics:

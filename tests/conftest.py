@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ import torch
 
 from motion_service.admission import Admission
 from motion_service.api.http import create_app
+from motion_service.finishing import Finisher, ThreadFinisher
 from motion_service.jobs import Jobs
 from motion_service.mdm import trust
 from motion_service.pipeline import Pipeline
@@ -54,12 +56,18 @@ async def start_api(tmp_path: Path) -> AsyncIterator[StartApi]:
         defaults: MotionOptions | None = None,
         queue_size: int = 8,
         keys: tuple[str, ...] = (),
+        finisher: Callable[[ArtifactStore], Finisher] = ThreadFinisher,
     ) -> Api:
         store = ArtifactStore(tmp_path / "data" / "animations", tmp_path / "data", "/data")
         fallback = None if no_placeholder else placeholder or FakeSource("placeholder")
         loaded = {"mini": FakeSource()} if sources is None else sources
         pipeline = Pipeline(
-            loaded, fallback, store, Admission(queue_size), defaults or MotionOptions(artifacts=["npy"])
+            loaded,
+            fallback,
+            store,
+            Admission(queue_size),
+            defaults or MotionOptions(artifacts=["npy"]),
+            finisher=finisher(store),
         )
         jobs = Jobs(pipeline)
         transport = httpx.ASGITransport(create_app(jobs, keys), raise_app_exceptions=False)
@@ -70,7 +78,8 @@ async def start_api(tmp_path: Path) -> AsyncIterator[StartApi]:
     yield start
     for api in opened:
         await api.http.aclose()
-        api.jobs.close()
+        await asyncio.to_thread(api.jobs.close)
+        await api.pipeline.finisher.stop()
 
 
 @pytest.fixture

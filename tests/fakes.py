@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from motion_service.clips import VrmClip
 from motion_service.geometry.rotation import axis_angle_to_quat, quat_identity
 from motion_service.humanoid import CANONICAL_BONES, CANONICAL_HIPS_HEIGHT
 from motion_service.jobs import Jobs
+from motion_service.mdm_adapter.decode import decode
 from motion_service.pipeline import Pipeline
 from motion_service.source import SourceClip, SourceRequest
 
@@ -33,6 +34,12 @@ def make_wave(seconds: float, seed: int, fps: float = 20.0) -> VrmClip:
     rotations["rightUpperArm"] = axis_angle_to_quat(torch.tensor([0.0, 0.0, 1.0]), angle)
     hips = torch.tensor([0.0, CANONICAL_HIPS_HEIGHT, 0.0]).repeat(num_frames, 1)
     return VrmClip(rotations, hips, torch.ones(num_frames, 4), fps, CANONICAL_HIPS_HEIGHT)
+
+
+def with_bones(made: SourceClip) -> SourceClip:
+    """The same with features decoded."""
+    clip, joints = decode(made)
+    return replace(made, clip=clip, joints=joints)
 
 
 @dataclass

@@ -17,8 +17,9 @@ from motion_service import sampling
 from motion_service.cli import app
 from motion_service.mdm import convert
 from motion_service.mdm.convert import pickle_to_safetensors
+from motion_service.mdm.published import FILES, Kind
 from motion_service.mdm.trust import TRUST_FILE, file_sha256
-from tests.mdm.official_files import FILES, Kind, write_checkpoint_files, write_clip, write_distilbert
+from tests.mdm.official_files import write_checkpoint_files, write_clip, write_distilbert
 
 pytestmark = pytest.mark.usefixtures("own_trust")
 

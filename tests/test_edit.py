@@ -40,7 +40,7 @@ from motion_service.vrm.joints import vrm_to_joints
 from motion_service.vrm.resample import resample_clip
 from motion_service.vrm.retarget import joints_to_vrm
 from tests.export.moving import make_moving, make_whole_body
-from tests.fakes import MINI
+from tests.fakes import MINI, with_bones
 from tests.mdm.official_files import new_spec
 from tests.test_mdm_adapter import LetterEncoder, checkpoint
 from tests.test_sampling import LetterEncoder as TokenEncoder
@@ -397,7 +397,7 @@ def test_edits_of_the_shipped_model_have_smooth_seams() -> None:
         worker.start()
         try:
             walking = PromptPlan("a person walks forward", "en", (Segment("a person walks forward"),))
-            return (await new_source(worker).generate(SourceRequest(walking, 5.0, 1))).clip
+            return with_bones(await new_source(worker).generate(SourceRequest(walking, 5.0, 1))).clip
         finally:
             await worker.stop()
 

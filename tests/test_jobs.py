@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import time
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ async def wait_for(api: Api, job: str, kind: str) -> dict:
         status = (await api.http.get(f"/v1/motion/jobs/{job}")).json()["artifacts"][kind]
         if status["state"] != "pending":
             return dict(status)
-        time.sleep(0.01)  # the fake drawing is quick; this thread has nothing else to do
+        await asyncio.sleep(0.01)
     raise AssertionError(f"{kind} stayed pending")
 
 

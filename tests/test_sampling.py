@@ -26,6 +26,7 @@ from motion_service.features.statistics import Statistics
 from motion_service.mdm.checkpoint import CheckpointConfig
 from motion_service.mdm.network import Denoiser
 from motion_service.mdm.official import OfficialCheckpoint
+from motion_service.mdm.published import Kind
 from motion_service.mdm_adapter.official import Conditions, OfficialSampler, Run
 from motion_service.sampling import (
     Batch,
@@ -42,7 +43,7 @@ from motion_service.sampling import (
 from tests.golden import golden_models
 from tests.golden.golden_checks import LOOP
 from tests.golden.golden_files import golden
-from tests.mdm.official_files import Kind, new_spec
+from tests.mdm.official_files import new_spec
 
 PLAIN = Statistics(torch.zeros(263), torch.ones(263), "checkpoint")
 """Statistics that leave features as they are."""

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from motion_service.engine.graphs import Graphs
 from motion_service.errors import ModelUnavailable
 from motion_service.text_bert import BertEncoder
-from motion_service.text_encoder import LimitedTextEncoder, TextEncoder
+from motion_service.text_encoder import LimitedTextEncoder, RememberingTextEncoder, TextEncoder, encode_texts
 from tests.mdm.official_files import write_distilbert
 
 pytest.importorskip("transformers", reason="the extra `official` is not installed")
@@ -35,7 +36,7 @@ def copied(directory: Path, tmp_path: Path) -> Path:
 
 def test_it_is_a_text_encoder_with_a_limit(encoder: BertEncoder) -> None:
     assert isinstance(encoder, TextEncoder)
-    assert isinstance(encoder, LimitedTextEncoder)
+    assert isinstance(encoder, LimitedTextEncoder) and isinstance(encoder, RememberingTextEncoder)
     assert (encoder.name, encoder.width) == ("distilbert-base-uncased", 768)
 
 
@@ -98,3 +99,20 @@ def test_a_missing_directory_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="download script") as caught:
         BertEncoder(tmp_path / "distilbert")
     assert str(tmp_path) not in caught.value.detail
+
+
+def test_recorded_lengths_give_the_same_embeddings(directory: Path, encoder: BertEncoder) -> None:
+    recorded = BertEncoder(directory, recorder=Graphs("cpu"))
+    texts = ["a person walks", "walk", "a person walks walk walk", "walk a person"]
+    for again in range(2):
+        for mine, expected in zip(recorded.encode(texts), encoder.encode(texts), strict=True):
+            assert torch.equal(mine.tokens, expected.tokens), again
+
+
+async def test_remembered_texts_need_no_thread(encoder: BertEncoder) -> None:
+    assert encoder.remembered(["never read before"]) is None
+    (first,) = await encode_texts(encoder, ["never read before"])
+    found = encoder.remembered(["never read before"])
+    assert found is not None and torch.equal(found[0].tokens, first.tokens)
+    with encoder._lock:
+        assert encoder.remembered(["never read before"]) is None

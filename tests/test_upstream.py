@@ -18,13 +18,13 @@ from motion_service.engine.worker import Worker
 from motion_service.errors import BadRequest, Cancelled, CheckpointMismatch, ModelUnavailable
 from motion_service.mdm.checkpoint import CheckpointConfig
 from motion_service.mdm.official import OfficialCheckpoint
+from motion_service.mdm.published import Kind
 from motion_service.mdm_adapter.official import Conditions, OfficialSampler, seeded_draw
 from motion_service.mdm_adapter.upstream import UpstreamSampler
 from motion_service.mdm_adapter.upstream_program import UpstreamProgram, load_program
 from motion_service.verify import RandomTexts, compare, no_statistics
 from tests.golden.golden_files import golden
 from tests.golden.golden_models import frames, network, scale, text
-from tests.mdm.official_files import Kind
 from tests.upstream_stand_in import tiny_checkpoint, write_program
 
 PACKAGES = {"data_loaders", "diffusion", "model", "utils", "clip"}

@@ -15,11 +15,11 @@ from motion_service import verify
 from motion_service.cli_verify import app
 from motion_service.mdm.official import OfficialCheckpoint
 from motion_service.mdm.official_keys import is_parameter
+from motion_service.mdm.published import Kind
 from motion_service.mdm_adapter.official import OfficialSampler
 from motion_service.mdm_adapter.upstream import UpstreamSampler
 from motion_service.mdm_adapter.upstream_program import load_program
 from motion_service.verify import RandomTexts, Row, compare, difference, no_statistics, random_checkpoint
-from tests.mdm.official_files import Kind
 from tests.upstream_stand_in import tiny_checkpoint, write_program
 
 KEYS = Path(__file__).resolve().parents[1] / ".." / "shared" / "spec" / "state-dict-keys"

@@ -12,7 +12,8 @@ import torch
 from motion_service.mdm.checkpoint import CheckpointConfig
 from motion_service.mdm.network import Denoiser
 from motion_service.mdm.official import OfficialCheckpoint
-from tests.mdm.official_files import Kind, new_spec
+from motion_service.mdm.published import Kind
+from tests.mdm.official_files import new_spec
 
 FILES = {
     "utils/misc.py": """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -28,6 +28,7 @@ _GENERATE_PROBLEMS = problem_responses(400, 401, 413, 422, 429, 500, 503, 504)
 
 
 Hook = Callable[[], Awaitable[None]]
+Facts = Callable[[], Mapping[str, Any]]
 
 
 async def _nothing() -> None:
@@ -39,11 +40,13 @@ def create_app(
     keys: tuple[str, ...] = (),
     on_start: Hook = _nothing,
     on_stop: Hook = _nothing,
+    engine_facts: Facts = dict,
     *,
     streams: Streams | None = None,
     origins: tuple[str, ...] = (),
 ) -> FastAPI:
-    """The application around a ready pipeline. ``on_start`` (warm-up) runs before the first request is taken.
+    """The application around a ready pipeline. ``on_start`` (warm-up) runs before the first request is taken;
+    ``engine_facts``: how models run, told where no keys are asked for.
 
     ``streams``: open streams, by default as many as there may be; ``origins``: pages that may open one.
     """
@@ -66,7 +69,7 @@ def create_app(
     app.include_router(_motion_routes(jobs))
     app.include_router(edit_routes(jobs))
     app.include_router(stream_routes(streams or Streams(jobs.pipeline, keys=keys), origins))
-    app.include_router(_status_routes(jobs, keys))
+    app.include_router(_status_routes(jobs, keys, engine_facts))
     app.include_router(_artifact_routes(jobs.pipeline.store))
     app.include_router(avatar_routes(jobs.pipeline.avatars))
     app.add_middleware(BodyLimitMiddleware)
@@ -123,7 +126,7 @@ def _job_to_wire(record: JobRecord) -> dict[str, Any]:
     }
 
 
-def _status_routes(jobs: Jobs, keys: tuple[str, ...]) -> APIRouter:
+def _status_routes(jobs: Jobs, keys: tuple[str, ...], engine_facts: Facts) -> APIRouter:
     router = APIRouter(tags=["status"])
 
     @router.get("/health")
@@ -137,11 +140,15 @@ def _status_routes(jobs: Jobs, keys: tuple[str, ...]) -> APIRouter:
         return JSONResponse({"status": "ok", **({} if keys else facts)})
 
     @router.get("/livez")
-    @router.get("/readyz")
     @router.get("/startupz")
     async def alive() -> JSONResponse:
         """Answers from the moment the models are loaded and warm."""
         return JSONResponse({"status": "ok"})
+
+    @router.get("/readyz")
+    async def ready() -> JSONResponse:
+        """The same; without keys also how each model runs, and why not faster where that is so."""
+        return JSONResponse({"status": "ok", **({} if keys else {"engine": {**engine_facts()}})})
 
     return router
 

@@ -18,15 +18,17 @@ Work = Callable[[], object]
 class Graphs:
     """Recorded work by key. Not thread-safe: record and run on one thread."""
 
-    def __init__(self, device: torch.device | str, *, enabled: bool = True) -> None:
-        """Without CUDA, or not ``enabled``, work runs eagerly every time."""
+    def __init__(self, device: torch.device | str, *, enabled: bool = True, priority: int = 0) -> None:
+        """Without CUDA, or not ``enabled``, work runs eagerly every time. ``priority``: of its kernels; -1 = before
+        others of this process.
+        """
         self.device = torch.device(device)
         self.enabled = enabled and self.device.type == "cuda"
         self._work: dict[Hashable, Work] = {}
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
         self._nbytes = 0
         if self.enabled:
-            self._stream = torch.cuda.Stream(self.device)
+            self._stream = torch.cuda.Stream(self.device, priority=priority)
             self._pool = torch.cuda.graph_pool_handle()
 
     def record(self, key: Hashable, work: Work, *, warm: int = 2) -> None:

@@ -13,6 +13,10 @@ from motion_service.errors import Cancelled
 Result = TypeVar("Result")
 
 
+def nothing() -> None:
+    """There is nothing else to do."""
+
+
 class JobState(Enum):
     QUEUED = "queued"
     RUNNING = "running"
@@ -29,6 +33,8 @@ class Job(Generic[Result]):
 
     def __init__(self, work: Callable[[Job[Result]], Result]) -> None:
         self.work = work
+        self.between: Callable[[], None] = nothing
+        """Called at each check: what else the thread has to do between the steps of this job."""
         self.state = JobState.QUEUED
         self.queued_at = time.monotonic()
         self.started_at: float | None = None
@@ -42,7 +48,10 @@ class Job(Generic[Result]):
             self.state = JobState.CANCELLED
 
     def check(self) -> None:
-        """Raise :class:`~motion_service.errors.Cancelled` if nobody waits for the result any more."""
+        """Between two steps: let others have their turn, and raise :class:`~motion_service.errors.Cancelled` if nobody
+        waits for the result any more.
+        """
+        self.between()
         if self._cancelled.is_set():
             raise Cancelled()
 
@@ -50,7 +59,8 @@ class Job(Generic[Result]):
         """Do the work on the calling thread and keep account of it. Raises what the work raises."""
         self.started_at = time.monotonic()
         try:
-            self.check()
+            if self._cancelled.is_set():
+                raise Cancelled()
             self.state = JobState.RUNNING
             result = self.work(self)
             self.state = JobState.DONE

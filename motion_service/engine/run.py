@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 Mode = Literal["loop", "step"]
 
@@ -45,6 +45,8 @@ class SamplingRun:
     """When the last step must be done; inf = as soon as may be."""
     client: str = ""
     """Clients of one priority take turns; all without a name are one client."""
+    work: Any = None
+    """What the model needs to begin; the scheduler does not look at it."""
 
     done: int = 0
     """Steps taken."""
@@ -55,6 +57,8 @@ class SamplingRun:
     cancelled: bool = False
     late: bool = False
     """The deadline cannot be met any more, not even alone."""
+    began: float | None = None
+    """When the first batch with it was handed out."""
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.steps < 1:

@@ -82,6 +82,11 @@ class Scheduler:
         self._cancelled: list[SamplingRun] = []
         self._late: list[SamplingRun] = []
 
+    def add_model(self, name: str, limits: ModelLimits) -> None:
+        """One more model, or other limits for one of which nothing is in flight."""
+        self._held[name] = InFlight(limits, {})
+        self._lookahead = max(self._lookahead, 2 * limits.batches[-1])
+
     # --- from those who want something ---
 
     def submit(self, run: SamplingRun) -> None:
@@ -142,6 +147,8 @@ class Scheduler:
         option = self._choose(head, ahead, now)
         extent = self._extent(option, head.priority, now)
         for run in option.members:
+            if run.began is None:
+                run.began = now
             if not run.in_flight:
                 self._held[run.model].add(run)
                 self._queue.begin(run)
@@ -150,7 +157,10 @@ class Scheduler:
         return batch
 
     def finished(self, batch: Batch, now: float, *, took_ms: float | None = None) -> tuple[SamplingRun, ...]:
-        """The runs that are done with it. ``took_ms``: what the device took, to learn from; None = since its start."""
+        """The runs that are done with it.
+
+        ``took_ms``: what the device took, to learn from; None = since its start, NaN = not known yet.
+        """
         self._end(batch)
         self._pay(batch, now)
         took_ms = 1000 * (now - batch.started) if took_ms is None else took_ms
@@ -176,6 +186,7 @@ class Scheduler:
                 self._leave(run)
                 self._cancelled.append(run)
             elif not run.done:
+                run.began = None
                 self._held[run.model].remove(run)
 
     def take_news(self) -> News:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgpack
 import numpy as np
 import orjson
+from torch import Tensor
 
-from motion_service.export.vrm_json import keyframes, number_texts
+from motion_service.export.vrm_json import keyframes, number_texts, texts_between
 from motion_service.vrm.live_frames import LiveFrames
 
 
@@ -18,19 +19,24 @@ def frames_to_json(frames: LiveFrames, head: Mapping[str, Any], first_frame: int
     times = number_texts((first_frame + np.arange(len(frames))) / fps)
     fields: dict[str, Any] = {
         **head,
-        "tracks": {
-            bone: keyframes(times, track, "xyzw")
-            for bone, track in zip(frames.bones, frames.rotations.unbind(1), strict=True)
-        },
-        "root": keyframes(times, frames.hips, "xyz"),
+        "tracks": _tracks(times, frames.bones, frames.rotations, ("x", "y", "z", "w")),
+        **_tracks(times, ("root",), frames.hips[:, None], ("x", "y", "z")),
         "contacts": [[round(value, 2) for value in frame] for frame in frames.contacts.tolist()],
     }
     if frames.names:
-        columns = zip(frames.names, frames.weights.unbind(1), strict=True)
-        fields["expressions"] = {name: keyframes(times, weights[:, None], ["weight"]) for name, weights in columns}
+        fields["expressions"] = _tracks(times, frames.names, frames.weights[..., None], ("weight",))
     if frames.gaze is not None:
-        fields["look_at"] = keyframes(times, frames.gaze, ["yaw", "pitch"])
+        fields |= _tracks(times, ("look_at",), frames.gaze[:, None], ("yaw", "pitch"))
     return orjson.dumps(fields)
+
+
+def _tracks(
+    times: Sequence[bytes], names: Sequence[str], block: Tensor, keys: tuple[str, ...]
+) -> dict[str, orjson.Fragment]:
+    """A block (T, names, keys) as a keyframe list a name; all its numbers are written at once."""
+    between, numbers = texts_between(times, keys), number_texts(block.transpose(0, 1).numpy())
+    size = len(keys) * len(times)
+    return {name: keyframes(between, numbers[size * i : size * (i + 1)]) for i, name in enumerate(names)}
 
 
 def frames_to_msgpack(frames: LiveFrames, head: Mapping[str, Any]) -> bytes:

@@ -27,7 +27,8 @@ def smpl_writers(joints: Tensor, fps: float, assets: SmplAssets, text: str) -> d
 
     @cache
     def fit() -> SmplFit:
-        at_rate = joints if fps == SMPL_FPS else resample_linear(joints, fps, SMPL_FPS)
+        own = joints.clone()  # made in inference mode they could not be fitted to
+        at_rate = own if fps == SMPL_FPS else resample_linear(own, fps, SMPL_FPS)
         return fit_smpl(at_rate, assets, device="cuda" if torch.cuda.is_available() else "cpu")
 
     def write_params(path: Path) -> None:

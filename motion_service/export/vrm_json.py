@@ -10,11 +10,13 @@ as ``[{"t", "yaw", "pitch"}]`` in radians, positive to the figure's left and dow
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import orjson
+import torch
 from torch import Tensor
 
 from motion_service.clips import VrmClip
@@ -25,18 +27,48 @@ DECIMALS: Final = 5
 
 
 def number_texts(values: npt.NDArray[np.floating[Any]]) -> list[bytes]:
-    """Flat array to JSON number texts. orjson prints the shortest text of a float32, so rounding first cuts digits."""
-    rounded = np.ascontiguousarray(values.round(DECIMALS) + 0.0)  # + 0.0 turns -0.0 into 0.0
+    """An array to the JSON texts of its numbers, the last axis fastest.
+
+    orjson prints the shortest text of a float32, so rounding first cuts digits.
+    """
+    rounded = np.ascontiguousarray(values.round(DECIMALS) + 0.0).reshape(-1)  # + 0.0 turns -0.0 into 0.0
     return orjson.dumps(rounded, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
-def keyframes(times: list[bytes], track: Tensor, keys: Sequence[str]) -> orjson.Fragment:
-    """``track`` (T, len(keys)) as the JSON list ``[{"t": .., key: .., ..}, ..]``."""
-    columns = [number_texts(column) for column in track.detach().float().cpu().numpy().T]
-    row = ",".join(f'"{key}":%b' for key in ("t", *keys)).encode()
-    cells = [cell for frame in zip(times, *columns, strict=True) for cell in frame]
-    text = (b"{" + row + b"},") * len(times) % tuple(cells)
-    return orjson.Fragment(b"[" + text[:-1] + b"]")
+def texts_between(times: Sequence[bytes], keys: tuple[str, ...]) -> tuple[bytes, ...]:
+    """What stands before each number of ``[{"t": .., key: .., ..}, ..]``; all tracks with these times share it."""
+    later = [f',"{key}":'.encode() for key in keys[1:]]
+    first = f',"{keys[0]}":'.encode()
+    texts = [text for time in times for text in (b'},{"t":' + time + first, *later)]
+    texts[0] = b"[" + texts[0].removeprefix(b"},")
+    return tuple(texts)
+
+
+def keyframes(between: Sequence[bytes], numbers: Sequence[bytes]) -> orjson.Fragment:
+    """One track as the JSON list ``[{"t": .., key: .., ..}, ..]``, its numbers frame after frame."""
+    text = [b""] * (2 * len(between))
+    text[::2], text[1::2] = between, numbers
+    return orjson.Fragment(b"".join((*text, b"}]")))
+
+
+@lru_cache(maxsize=16)
+def _texts_between(num_frames: int, fps: float, keys: tuple[str, ...]) -> tuple[bytes, ...]:
+    """The same for clips: all of a length and rate share it."""
+    return texts_between(number_texts(np.arange(num_frames) / fps), keys)
+
+
+def _track(clip: VrmClip, track: Tensor, *keys: str) -> orjson.Fragment:
+    """``track`` (T, len(keys)), or (T,) for one key."""
+    between = _texts_between(clip.num_frames, clip.fps, keys)
+    return keyframes(between, number_texts(track.detach().float().cpu().numpy()))
+
+
+def _rotations(clip: VrmClip) -> dict[str, orjson.Fragment]:
+    """Every bone's track; the numbers of all of them are written at once."""
+    tracks = unit_quats(torch.stack([*clip.rotations.values()]))  # (J, T, 4)
+    numbers, size = number_texts(tracks.detach().float().cpu().numpy()), 4 * clip.num_frames
+    between = _texts_between(clip.num_frames, clip.fps, ("x", "y", "z", "w"))
+    return {bone: keyframes(between, numbers[size * i : size * (i + 1)]) for i, bone in enumerate(clip.rotations)}
 
 
 def clip_to_fragments(clip: VrmClip) -> dict[str, Any]:
@@ -45,15 +77,12 @@ def clip_to_fragments(clip: VrmClip) -> dict[str, Any]:
 
     Put them wherever a clip stands in an answer: at the top, or in each entry of ``clips``. Frame i is at i / fps s.
     """
-    times = number_texts(np.arange(clip.num_frames) / clip.fps)
-    root = keyframes(times, clip.hips, "xyz")
-    tracks = {bone: keyframes(times, unit_quats(track), "xyzw") for bone, track in clip.rotations.items()}
-    fields: dict[str, Any] = {"tracks": tracks, "root_position": root, "rootPosition": root}
+    root = _track(clip, clip.hips, "x", "y", "z")
+    fields: dict[str, Any] = {"tracks": _rotations(clip), "root_position": root, "rootPosition": root}
     if clip.expressions:
-        weights = {name: keyframes(times, track[:, None], ["weight"]) for name, track in clip.expressions.items()}
-        fields["expressions"] = weights
+        fields["expressions"] = {name: _track(clip, weights, "weight") for name, weights in clip.expressions.items()}
     if clip.gaze is not None:
-        fields["look_at"] = keyframes(times, clip.gaze, ["yaw", "pitch"])
+        fields["look_at"] = _track(clip, clip.gaze, "yaw", "pitch")
     return fields
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -10,13 +12,52 @@ from torch import Tensor
 from motion_service.geometry.rotation import quat_conjugate, quat_multiply, quat_rotate, quat_slerp, quat_unroll
 
 
+@dataclass(frozen=True, slots=True)
+class _Levels:
+    """The bones of a tree by their distance from the root, so that all of one level are turned in one operation."""
+
+    bones: tuple[Tensor, ...]
+    """For each level but the first, which holds bone 0 alone, the indices of its bones."""
+    parents: tuple[Tensor, ...]
+    """For each of them the place of its parent among the bones of the level above."""
+    order: Tensor
+    """(J,) where each bone stands when the levels are put one after the other."""
+    parent_of: Tensor
+    """(J,) index of each bone's parent, 0 for the root."""
+
+
+@lru_cache(maxsize=64)
+def _levels(parents: tuple[int, ...], device: torch.device) -> _Levels:
+    """The levels of a tree; parents stand before children, -1 = the root, which is bone 0."""
+    depth: list[int] = []
+    for parent in parents:
+        depth.append(0 if parent < 0 else depth[parent] + 1)
+    levels = [[bone for bone, d in enumerate(depth) if d == level] for level in range(max(depth) + 1)]
+    if levels[0] != [0]:
+        raise ValueError("a tree of bones has one root, and it is bone 0")
+    above = [[levels[i].index(parents[bone]) for bone in level] for i, level in enumerate(levels[1:])]
+    flat = [bone for level in levels for bone in level]
+    order = [flat.index(bone) for bone in range(len(parents))]
+
+    def index(numbers: Sequence[int]) -> Tensor:
+        return torch.tensor(numbers, device=device)
+
+    with torch.inference_mode(False):  # kept beyond this call, whoever makes it
+        return _Levels(
+            tuple(map(index, levels[1:])),
+            tuple(map(index, above)),
+            index(order),
+            index([max(parent, 0) for parent in parents]),
+        )
+
+
 def local_to_world_quat(local: Tensor, parents: Sequence[int]) -> Tensor:
     """World orientation of each bone from local ones (..., J, 4) xyzw; parents stand before children, -1 = root."""
-    world: list[Tensor] = []
-    for bone, parent in enumerate(parents):
-        q = local[..., bone, :]
-        world.append(q if parent < 0 else quat_multiply(world[parent], q))
-    return torch.stack(world, dim=-2)
+    levels = _levels(tuple(parents), local.device)
+    world = [local[..., :1, :]]
+    for bones, above in zip(levels.bones, levels.parents, strict=True):
+        world.append(quat_multiply(world[-1].index_select(-2, above), local.index_select(-2, bones)))
+    return torch.cat(world, dim=-2).index_select(-2, levels.order)
 
 
 def world_to_local_quat(world: Tensor, parents: Sequence[int]) -> Tensor:
@@ -34,14 +75,13 @@ def forward_kinematics(local: Tensor, root: Tensor, offsets: Tensor, parents: Se
     ``local`` (..., J, 4) xyzw, ``root`` (..., 3) world position of bone 0, ``offsets`` (J, 3) rest offset of each bone
     from its parent in metres (row 0 is not used).
     """
+    levels = _levels(tuple(parents), local.device)
     world = local_to_world_quat(local, parents)
-    positions: list[Tensor] = []
-    for bone, parent in enumerate(parents):
-        if parent < 0:
-            positions.append(root)
-        else:
-            positions.append(positions[parent] + quat_rotate(world[..., parent, :], offsets[bone]))
-    return torch.stack(positions, dim=-2), world
+    steps = quat_rotate(world.index_select(-2, levels.parent_of), offsets)  # (..., J, 3) from the parent, in the world
+    positions = [root[..., None, :]]
+    for bones, above in zip(levels.bones, levels.parents, strict=True):
+        positions.append(positions[-1].index_select(-2, above) + steps.index_select(-2, bones))
+    return torch.cat(positions, dim=-2).index_select(-2, levels.order), world
 
 
 def _sample_places(num_frames: int, fps: float, new_fps: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -33,17 +33,11 @@ def quat_conjugate(q: Tensor) -> Tensor:
 
 def quat_multiply(a: Tensor, b: Tensor) -> Tensor:
     """Hamilton product: rotate by ``b`` first, then by ``a``. (..., 4) xyzw."""
-    ax, ay, az, aw = a.unbind(-1)
-    bx, by, bz, bw = b.unbind(-1)
-    return torch.stack(
-        [
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-            aw * bw - ax * bx - ay * by - az * bz,
-        ],
-        dim=-1,
-    )
+    a_w, b_w = a[..., 3:], b[..., 3:]
+    a_xyz, b_xyz = torch.broadcast_tensors(a[..., :3], b[..., :3])
+    xyz = a_w * b_xyz + b_w * a_xyz + torch.linalg.cross(a_xyz, b_xyz)
+    w = a_w * b_w - (a_xyz * b_xyz).sum(-1, keepdim=True)
+    return torch.cat([xyz, w], dim=-1)
 
 
 def quat_rotate(q: Tensor, v: Tensor) -> Tensor:

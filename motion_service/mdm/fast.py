@@ -1,12 +1,10 @@
-"""The fast path of a :class:`~motion_service.mdm.network.Denoiser`: texts once a request, then steps in place.
+"""The fast path of a :class:`~motion_service.mdm.network.Denoiser`: texts once a prompt, then steps in place.
 
     fast = FastDenoiser(network, num_times=50, device="cuda", dtype=torch.float16)
-    rows = fast.new_rows(slots=8, rows=800, longest=100, steps=50, columns=16)
-    text = fast.prepare_text(tokens, mask)                                 # once a request, may be kept
-    start, noise = draw_noise(seed, 50, 100, 263, fast.device)
-    rows.join([Seat(slot, first_row, Clip(text, new_plan(steps, 2.5, fast.device), start, noise))])
-    fast.step(rows)                                                        # all clips, each at its own step
-    rows.clip(first_row, 100)
+    pool = fast.new_pool(slots=128, longest=160, steps=50, texts=256, columns=16)   # clips in flight: fast_pool.py
+    front = pool.front(width=8, rows=800, longest=100)                              # a batch of them
+    front.draw()
+    fast.step(front)                                         # all its clips, each at its own step; may be a CUDA graph
 
 Float32 equals the Denoiser within rounding; float16 keeps states and sampler in float32. Three engines make a step:
 plain PyTorch anywhere, own kernels for few rows, library products and own kernels between them for many.
@@ -21,12 +19,14 @@ import torch
 from torch import Tensor
 
 from motion_service.mdm.fast_plain import advance_plain, predict_plain
-from motion_service.mdm.fast_rows import Rows, new_rows
+from motion_service.mdm.fast_pool import Front, Pool
 from motion_service.mdm.fast_weights import TextState, fold_text, pack_weights
 from motion_service.mdm.network import Denoiser, NetworkSpec
 
 if TYPE_CHECKING:
     from motion_service.mdm.kernels_few import FewRows
+    from motion_service.mdm.kernels_launch import First
+    from motion_service.mdm.kernels_many import ManyRows
 
 Engine = Literal["plain", "few", "many"]
 
@@ -66,7 +66,8 @@ class FastDenoiser:
     ) -> None:
         """``num_times``: steps of its training; ``positions``: rows of the longest clip, prefix included.
 
-        ``kernels``: None takes them on a GPU that has Triton and for sizes they can take. Raises ValueError for a
+        ``kernels``: None takes them in half precision on a GPU that has Triton. Networks of sizes that they cannot
+        take go through plain PyTorch. Raises ValueError for a
         network without a fast path, see :func:`supports`.
         """
         if not supports(network.spec):
@@ -74,10 +75,11 @@ class FastDenoiser:
         self.spec = network.spec
         self.device = torch.device(device)
         self.weights = pack_weights(network, num_times, self.device, dtype, positions)
-        self.has_kernels = has_triton(self.device) if kernels is None else kernels
+        self.has_kernels = has_triton(self.device) and dtype.itemsize == 2 if kernels is None else kernels
         self.has_kernels &= kernels_fit(self.spec)
+        self._first: First | None = None
         self._few: FewRows | None = None
-        self._whole: dict[tuple[int, int], Tensor] = {}
+        self._many: ManyRows | None = None
 
     @torch.inference_mode()
     def prepare_text(
@@ -95,39 +97,43 @@ class FastDenoiser:
         target = None if target is None else target.to(self.device, torch.float32)
         return fold_text(self.weights, tokens, mask, target, columns)
 
-    def new_rows(
-        self, slots: int, rows: int, longest: int, steps: int, columns: int, *, even: bool | None = None
-    ) -> Rows:
-        """Buffers for clips, see :func:`~motion_service.mdm.fast_rows.new_rows`; ``even`` where kernels are missing."""
+    def new_pool(self, slots: int, longest: int, steps: int, texts: int, columns: int) -> Pool:
+        """Memory for clips in flight, see :class:`~motion_service.mdm.fast_pool.Pool` for what the numbers mean.
+
+        Raises ValueError for clips longer than the positions of the weights.
+        """
         if longest > len(self.weights.places):
             raise ValueError(f"clips have at most {len(self.weights.places)} rows, got {longest}")
-        with torch.inference_mode():
-            packed = self._kernels_take(longest, columns)
-            even = not packed if even is None else even
-            return new_rows(self.weights, slots, rows, longest, steps, columns, even=even)
+        fits = longest <= LONGEST and self.spec.heads * columns <= MAX_COLUMNS
+        return Pool(self.weights, slots, longest, steps, texts, columns, kernels=self.has_kernels and fits)
 
-    def engine_for(self, rows: Rows) -> Engine:
-        """Which engine steps these rows fastest."""
-        if not self._kernels_take(rows.longest, rows.text.keys.shape[2] // self.spec.heads):
+    def engine_for(self, front: Front) -> Engine:
+        """Which engine steps these clips fastest."""
+        if not front.pool.kernels:
             return "plain"
-        return "few" if 2 * rows.num_rows <= FEW_ROWS else "many"
+        return "few" if 2 * front.rows <= FEW_ROWS else "many"
 
     @torch.inference_mode()
-    def step(self, rows: Rows, *, engine: Engine | None = None, masked: bool = True) -> None:
-        """One step of every clip, in place: each at its own noise level and guidance. Clips at their end stay."""
-        self._advance(rows, rows.progress, engine or self.engine_for(rows), masked)
-        torch.minimum(rows.progress + 1, rows.progress.new_full((), rows.steps - 1), out=rows.progress)
+    def step(self, front: Front, *, engine: Engine | None = None, count: int = 1) -> None:
+        """``count`` steps of every seated clip, in place: each at its own noise level and guidance.
 
-    @torch.inference_mode()
-    def sample(self, rows: Rows, steps: int, *, engine: Engine | None = None, masked: bool = True) -> None:
-        """All steps of clips that have just joined and have ``steps`` steps each. Their progress does not count."""
-        key = (steps, rows.slots)
-        if key not in self._whole:
-            # Rows of a multiple of 16 bytes: else Triton makes every kernel that reads them twice.
-            counted = torch.arange(steps, dtype=torch.int32, device=self.device)[:, None]
-            self._whole[key] = counted.expand(steps, (rows.slots + 3) // 4 * 4).contiguous()[:, : rows.slots]
-        for progress in self._whole[key]:
-            self._advance(rows, progress, engine or self.engine_for(rows), masked)
+        Clips at their end stay as they are. Plain PyTorch takes one step at a time, with the noise that
+        :meth:`Front.draw` drew for it. May be recorded as a CUDA graph: a whole loop is one with all steps.
+        """
+        engine = engine or self.engine_for(front)
+        if (engine == "plain") == front.pool.kernels:
+            raise ValueError(f"engine {engine!r} does not fit this pool: kernels step it, or plain PyTorch does")
+        if engine == "plain":
+            if count != 1:
+                raise ValueError("plain PyTorch draws noise before every step: one at a time")
+            advance_plain(self.weights, front)
+            return
+        made = self._few_rows(front.rows) if engine == "few" else self._many_rows()
+        for ahead in range(count):
+            made.advance(front, ahead)
+        from motion_service.mdm.kernels_pool import launch_count
+
+        launch_count(front, count)
 
     @torch.inference_mode()
     def predict(
@@ -151,17 +157,11 @@ class FastDenoiser:
         x0 = predict_plain(self.weights, frames.to(self.weights.dtype), t, scales, text, valid)
         return x0[:, before:, : self.spec.features]
 
-    def _advance(self, rows: Rows, progress: Tensor, engine: Engine, masked: bool) -> None:
-        if engine == "plain":
-            if not rows.even:
-                raise ValueError("plain PyTorch needs even rows")
-            advance_plain(self.weights, rows, progress, masked=masked)
-        elif engine == "few":
-            self._few_rows(rows.num_rows).advance(rows, progress)
-        else:
-            from motion_service.mdm.kernels_many import advance_many
-
-            advance_many(self.weights, rows, progress, masked=masked)
+    @property
+    def nbytes(self) -> int:
+        """Device memory of the weights, folded ones and the scratch memory of few rows included."""
+        folded = sum(part.nbytes for part in self._first or ())
+        return self.weights.nbytes + folded + (self._few.nbytes if self._few else 0)
 
     def _few_rows(self, rows: int) -> FewRows:
         """Folded weights and scratch, made at first use; Triton is imported only then."""
@@ -169,11 +169,22 @@ class FastDenoiser:
             from motion_service.mdm.kernels_few import FewRows
 
             early = self.device.type == "cuda" and torch.cuda.get_device_capability(self.device)[0] >= 9
-            self._few = FewRows(self.weights, max(rows, FEW_ROWS // 2), early=early)
+            self._few = FewRows(self.weights, self._folded_first(), max(rows, FEW_ROWS // 2), early=early)
         return self._few
 
-    def _kernels_take(self, longest: int, columns: int) -> bool:
-        return self.has_kernels and longest <= LONGEST and self.spec.heads * columns <= MAX_COLUMNS
+    def _many_rows(self) -> ManyRows:
+        if self._many is None:
+            from motion_service.mdm.kernels_many import ManyRows
+
+            self._many = ManyRows(self.weights, self._folded_first())
+        return self._many
+
+    def _folded_first(self) -> First:
+        if self._first is None:
+            from motion_service.mdm.kernels_launch import fold_first
+
+            self._first = fold_first(self.weights)
+        return self._first
 
 
 def has_triton(device: torch.device) -> bool:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from motion_service.mdm.fast_rows import Rows
+from motion_service.mdm.fast_pool import Front
 from motion_service.mdm.fast_weights import FastLayer, FastWeights, TextState
 
 
@@ -40,21 +40,46 @@ def predict_plain(
     return F.linear(mixed, weights.last_weight, weights.last_bias).float()
 
 
-def advance_plain(weights: FastWeights, rows: Rows, progress: Tensor, *, masked: bool = True) -> None:
-    """One step of every clip in ``rows`` (even). ``progress`` (B,) int32; ``masked``: clips may be shorter than T."""
-    batch, frames = rows.slots, rows.longest
-    now = rows.plan[torch.arange(batch, device=progress.device), progress.long()]  # (B, 5)
-    seen = rows.length.clamp(min=1)[:, None]  # a free slot sees itself: nothing to see would be NaN
-    valid = torch.arange(frames, device=progress.device) < seen if masked else None
-    by_clip = rows.half.view(batch, frames, -1)
-    x0 = predict_plain(weights, by_clip, now[:, 0].long(), now[:, 4], rows.text, valid)
-    new = slice(rows.context, frames)
-    state = rows.state.view(batch, frames, -1)[:, new, : rows.features]
-    index = progress.long().view(1, batch, 1, 1).expand(1, batch, frames, rows.features)
-    noise = rows.noise.view(rows.steps, batch, frames, -1).gather(0, index)[0, :, new]
+def advance_plain(weights: FastWeights, front: Front) -> None:
+    """One step of every seated clip, with the noise that was drawn for it."""
+    pool = front.pool
+    slots, rows, valid = _who(front)
+    if not len(slots):
+        return
+    now = pool.plan[slots, pool.progress[slots].long()]  # (B, 5)
+    state = _of(pool.state, slots)[:, :rows]  # (B, T, P)
+    text = TextState(*(_of(part, pool.entry[slots].long()) for part in pool.text))
+    x0 = predict_plain(weights, state.to(weights.dtype), now[:, 0].long(), now[:, 4], text, valid)
     _, coef_x0, coef_xt, sigma, _ = now[:, :, None, None].unbind(1)
-    state.copy_(coef_x0 * x0[:, new, : rows.features] + coef_xt * state + sigma * noise)
-    by_clip[:, new, : rows.features] = state.to(by_clip.dtype)
+    new = slice(pool.context, rows), slice(pool.features)
+    noise = _of(pool.drawn, slots)[:, : rows - pool.context]
+    x = coef_x0 * x0[:, *new] + coef_xt * state[:, *new] + sigma * noise
+    pool.state[:, *new].index_copy_(0, slots, x)
+    pool.progress.index_copy_(0, slots, (pool.progress[slots] + 1).clamp(max=pool.steps))
+
+
+def _who(front: Front) -> tuple[Tensor, int, Tensor | None]:
+    """Slots (B,), rows of the longest, and which rows are frames of a clip (B, T) bool; None = all.
+
+    A graph must take whoever is seated when it is replayed: all seats, the longest there may be, and a mask.
+    """
+    if front.seats.is_cuda:
+        slots, rows = front.seats[:, 0].long(), front.longest
+        lengths = front.seats[:, 2].clamp(min=1)  # an empty seat sees itself: nothing to see would be NaN
+    else:
+        known = [length for _, length in front.seated]
+        slots, rows = front.seats[: len(known), 0].long(), max(known, default=0)
+        if min(known, default=0) == rows:
+            return slots, rows, None
+        lengths = front.seats[: len(known), 2]
+    return slots, rows, torch.arange(rows, device=slots.device) < lengths[:, None]
+
+
+def _of(values: Tensor, index: Tensor) -> Tensor:
+    """Rows of ``values``; a view where it is one and the host knows which: no copy of a text a step."""
+    if len(index) == 1 and not index.is_cuda:
+        return values[int(index) :][:1]
+    return values.index_select(0, index)
 
 
 def _self_attention(layer: FastLayer, h: Tensor, mask: Tensor | None, heads: int) -> Tensor:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple, cast
 
 import torch
@@ -80,6 +80,14 @@ class FastWeights:
     @property
     def device(self) -> torch.device:
         return self.frame_weight.device
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that all of it takes."""
+        layers = [getattr(layer, field.name) for layer in self.layers for field in fields(layer)]
+        texts = [getattr(self.text, field.name) for field in fields(self.text)[1:]]
+        own = (self.frame_weight, self.places, self.times, self.last_weight, self.last_bias)
+        return sum(part.nbytes for part in (*own, *layers, *texts, *self.text.project.parameters()))
 
 
 class TextState(NamedTuple):

@@ -1,7 +1,8 @@
 # mypy: ignore-errors
 """Triton kernels of one denoising step. :mod:`kernels_few` and :mod:`kernels_many` say which run when.
 
-Rows of all clips lie one after the other; ``FIRST`` and ``LENGTH`` (B,) say where a clip is, 0 rows = a free slot. The
+Rows of all seated clips lie one after the other: SEATS (B, 4) says slot, first row and rows of each (0 = empty),
+PACKED (R, 2) slot and frame of each row. State, plan, progress and text of a clip are found by its slot. The
 unconditional half lies behind the conditional one: row r of it is row R + r.
 
 *LayerNorm folded forward* (few rows): a kernel writes its sum before the norm, and the next one, a product with
@@ -17,6 +18,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+from motion_service.mdm.kernels_noise import noise_tile, now_of
 
 
 @triton.jit
@@ -51,11 +54,11 @@ def _normed(y, NORM, columns, D: tl.constexpr):
 
 @triton.jit
 def embed_kernel(
-    HALF, W, PLACED, POSITION, QKV, H, R,
+    STATE, W, PLACED, PACKED, QKV, H, R, DEPTH,
     P: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, D: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """Frames (R, P) -> queries, keys, values of the first layer (R, 3D) and its residual (R, D), by one product.
+    """Frames of STATE -> queries, keys, values of the first layer (R, 3D) and its residual (R, D), by one product.
 
     W (4D, P) is the frame embedding, through the first layer and as it is; PLACED (positions, 4D) float32 likewise.
     """
@@ -68,14 +71,15 @@ def embed_kernel(
     if K2 > 0:
         k2 = K1 + tl.arange(0, K2)
         w2 = tl.load(W + n[None, :] * P + k2[:, None], mask=(k2 < P)[:, None], other=0.0)
-    position = tl.load(POSITION + r, mask=inside, other=0)
+    position = tl.load(PACKED + r * 2 + 1, mask=inside, other=0)
+    frame = STATE + (tl.load(PACKED + r * 2, mask=inside, other=0) * DEPTH + position)[:, None] * P
     placed = tl.load(PLACED + position[:, None] * (4 * D) + n[None, :])
     _await(EARLY)
-    a1 = tl.load(HALF + r[:, None] * P + k1[None, :], mask=inside[:, None] & (k1 < P)[None, :], other=0.0)
+    a1 = tl.load(frame + k1[None, :], mask=inside[:, None] & (k1 < P)[None, :], other=0.0)
     if K2 > 0:
-        a2 = tl.load(HALF + r[:, None] * P + k2[None, :], mask=inside[:, None] & (k2 < P)[None, :], other=0.0)
-        placed = tl.dot(a2, w2, placed, input_precision="ieee")
-    out = tl.dot(a1, w1, placed, input_precision="ieee")
+        a2 = tl.load(frame + k2[None, :], mask=inside[:, None] & (k2 < P)[None, :], other=0.0)
+        placed = tl.dot(a2.to(w2.dtype), w2, placed, input_precision="ieee")
+    out = tl.dot(a1.to(w1.dtype), w1, placed, input_precision="ieee")
     if (tl.program_id(0) % tiles) * BN < 3 * D:
         tl.store(QKV + r[:, None] * (3 * D) + n[None, :], out.to(QKV.dtype.element_ty), mask=inside[:, None])
     else:
@@ -139,38 +143,39 @@ def residual_product_kernel(
     tl.store(OUT + r[:, None] * N + n[None, :], out.to(OUT.dtype.element_ty), mask=inside[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["AHEAD"])
 def last_kernel(
-    Y, W, SUMS, BIAS, STATE, HALF, NOISE, FIRST, LENGTH, PLAN, PROGRESS, R, NOISE_STEP, STEPS, LONGEST,
+    Y, W, SUMS, BIAS, STATE, SEATS, PLAN, PROGRESS, SEED, R, AHEAD, STEPS, LONGEST, DEPTH,
     C: tl.constexpr, F: tl.constexpr, P: tl.constexpr, D: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """Last norm and projection of both halves, guidance, and the posterior: x_t -> x_{t-1} in STATE and HALF."""
+    """Last norm and projection of both halves, guidance, and the posterior: x_t -> x_{t-1} in STATE."""
     tiles: tl.constexpr = (F + BN - 1) // BN
     blocks = tl.cdiv(LONGEST - C, BM)
     n = (tl.program_id(0) % tiles) * BN + tl.arange(0, BN)
     b = tl.program_id(0) // tiles // blocks
     t = C + (tl.program_id(0) // tiles % blocks) * BM + tl.arange(0, BM)
-    inside = t < tl.load(LENGTH + b)
-    r = tl.load(FIRST + b) + t
+    slot = tl.load(SEATS + b * 4)
+    inside = t < tl.load(SEATS + b * 4 + 2)
+    r = tl.load(SEATS + b * 4 + 1) + t
     k = tl.arange(0, D)
     wanted = n < F
     w = tl.load(W + n[None, :] * D + k[:, None], mask=wanted[None, :], other=0.0)
     sums = tl.load(SUMS + n, mask=wanted, other=0.0)
     bias = tl.load(BIAS + n, mask=wanted, other=0.0)
-    progress = tl.load(PROGRESS + b)
-    plan = PLAN + (b * STEPS + progress) * 5
+    done, plan = now_of(PLAN, PROGRESS, slot, AHEAD, STEPS)
     coef_x0 = tl.load(plan + 1)
     coef_xt = tl.load(plan + 2)
     sigma = tl.load(plan + 3)
     guidance = tl.load(plan + 4)
     both = inside[:, None] & wanted[None, :]
-    noise_at = progress.to(tl.int64) * NOISE_STEP + r[:, None] * F + n[None, :]
-    noise = tl.load(NOISE + noise_at, mask=both, other=0.0)
+    seed = tl.load(SEED + slot).to(tl.uint64, bitcast=True)
+    noise = noise_tile(seed, done + 1, t - C, (tl.program_id(0) % tiles) * BN, BM, BN)
+    state = STATE + (slot * DEPTH + t)[:, None] * P + n[None, :]
     _await(EARLY)
     y1 = tl.load(Y + r[:, None] * D + k[None, :], mask=inside[:, None], other=0.0)
     y2 = tl.load(Y + (R + r)[:, None] * D + k[None, :], mask=inside[:, None], other=0.0)
-    x = tl.load(STATE + r[:, None] * P + n[None, :], mask=both, other=0.0)
+    x = tl.load(state, mask=both, other=0.0)
     out1 = tl.dot(y1, w, input_precision="ieee")
     out2 = tl.dot(y2, w, input_precision="ieee")
     mean1, rate1 = _moments(y1.to(tl.float32), D)
@@ -179,8 +184,7 @@ def last_kernel(
     out2 = (out2 - mean2[:, None] * sums[None, :]) * rate2[:, None]
     x0 = out2 + guidance * (out1 - out2) + bias[None, :]
     x = coef_x0 * x0 + coef_xt * x + sigma * noise
-    tl.store(STATE + r[:, None] * P + n[None, :], x, mask=both)
-    tl.store(HALF + r[:, None] * P + n[None, :], x.to(HALF.dtype.element_ty), mask=both)
+    tl.store(state, x, mask=both)
 
 
 # --- attention --------------------------------------------------------------------------------------------------------
@@ -188,7 +192,7 @@ def last_kernel(
 
 @triton.jit
 def attention_kernel(
-    QKV, OUT, FIRST, LENGTH, B, R, SCALE,
+    QKV, OUT, SEATS, B, R, SCALE,
     H: tl.constexpr, DH: tl.constexpr, BQ: tl.constexpr, BK: tl.constexpr, LOOP: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """Self attention of each clip within itself, (R, 3D) -> (R, D). SCALE is log2(e) / sqrt(DH).
@@ -199,12 +203,13 @@ def attention_kernel(
     s = tl.program_id(2)
     h = tl.program_id(1)
     start = tl.program_id(0) * BQ
-    length = tl.load(LENGTH + s % B)
+    seat = SEATS + (s % B) * 4
+    length = tl.load(seat + 2)
     if start < length:
         tq = start + tl.arange(0, BQ)
         tk = tl.arange(0, BK)
         d = h * DH + tl.arange(0, DH)
-        row = tl.load(FIRST + s % B) + (s // B) * R
+        row = tl.load(seat + 1) + (s // B) * R
         base = QKV + row.to(tl.int64) * (3 * D)
         _await(EARLY)
         q = tl.load(base + tq[:, None] * (3 * D) + d[None, :], mask=(tq < length)[:, None], other=0.0)
@@ -252,9 +257,17 @@ def _sums(Y, ADD, row, inside, k, n, D: tl.constexpr, CLOSE: tl.constexpr):
 
 
 @triton.jit
+def _by_head(scores, BM: tl.constexpr, H: tl.constexpr, L: tl.constexpr):
+    """Softmax over the tokens of each head, (BM, H * L)."""
+    by_head = tl.reshape(scores, (BM, H, L))
+    by_head = tl.exp(by_head - tl.max(by_head, 2)[:, :, None])
+    return tl.reshape(by_head / tl.sum(by_head, 2)[:, :, None], (BM, H * L))
+
+
+@triton.jit(do_not_specialize=["AHEAD", "LAYER"])
 def cross_kernel(
-    Y, ADD, OUT, NORM1, NORM2, TIMES, SHIFT, KEYS, BIAS, VALUES, FIRST, LENGTH, PLAN, PROGRESS,
-    B, R, LONGEST, STEPS, LAYER, LAYERS, SHARED: tl.constexpr,
+    Y, ADD, OUT, NORM1, NORM2, TIMES, SHIFT, KEYS, BIAS, VALUES, SEATS, ENTRY, PLAN, PROGRESS,
+    B, R, LONGEST, AHEAD, STEPS, LAYER, LAYERS, SHARED: tl.constexpr,
     D: tl.constexpr, H: tl.constexpr, L: tl.constexpr, CLOSE: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
@@ -269,37 +282,36 @@ def cross_kernel(
     b = s % B
     half = s // B
     start = (tl.program_id(0) // tiles % blocks) * BM
-    length = tl.load(LENGTH + b)
+    length = tl.load(SEATS + b * 4 + 2)
     if start < length:
         t = start + tl.arange(0, BM)
         inside = t < length
         k = tl.arange(0, D)
         tile_start = (tl.program_id(0) % tiles) * BN
         n = tile_start + tl.arange(0, BN)
-        to = tl.load(FIRST + b) + half * R + t
+        to = tl.load(SEATS + b * 4 + 1) + half * R + t
         row = to - half * R if SHARED else to
-        level = tl.load(PLAN + (b * STEPS + tl.load(PROGRESS + b)) * 5).to(tl.int32)
-        vector = tl.load(TIMES + ((level * LAYERS + LAYER) * 2 + half) * D + n)
-        vector += tl.load(SHIFT + ((b * LAYERS + LAYER) * 2 + half) * D + n)
+        slot = tl.load(SEATS + b * 4)
+        text = tl.load(ENTRY + slot) * LAYERS + LAYER
+        _, plan = now_of(PLAN, PROGRESS, slot, AHEAD, STEPS)
+        level = tl.load(plan).to(tl.int32) * LAYERS + LAYER
+        vector = tl.load(TIMES + (level * 2 + half) * D + n) + tl.load(SHIFT + (text * 2 + half) * D + n)
         scale = tl.load(NORM1 + n).to(tl.float32)
         vector += tl.load(NORM1 + D + n).to(tl.float32)
         if L > 0 and half == 0:
             m = tl.arange(0, H * L)
-            at = (b * LAYERS + LAYER) * (H * L)
+            at = text * (H * L)
             keys = tl.load(KEYS + at.to(tl.int64) * D + m[None, :] * D + k[:, None])
             values = tl.load(VALUES + at.to(tl.int64) * D + m[:, None] * D + n[None, :])
             bias = tl.load(BIAS + at + m)
-            whole_scale = tl.load(NORM1 + k).to(tl.float32)
-            whole_shift = tl.load(NORM1 + D + k).to(tl.float32)
+            all_scale = tl.load(NORM1 + k).to(tl.float32)
+            all_shift = tl.load(NORM1 + D + k).to(tl.float32)
             _await(EARLY)
             y, part = _sums(Y, ADD, row, inside, k, n, D, CLOSE)
             mean, rate = _moments(y, D)
-            query = (y - mean[:, None]) * rate[:, None] * whole_scale[None, :] + whole_shift[None, :]
+            query = (y - mean[:, None]) * rate[:, None] * all_scale[None, :] + all_shift[None, :]
             scores = tl.dot(query.to(keys.dtype), keys, input_precision="ieee") + bias[None, :]
-            by_head = tl.reshape(scores, (BM, H, L))
-            by_head = tl.exp(by_head - tl.max(by_head, 2)[:, :, None])
-            by_head = by_head / tl.sum(by_head, 2)[:, :, None]
-            shares = tl.reshape(by_head, (BM, H * L)).to(values.dtype)
+            shares = _by_head(scores, BM, H, L).to(values.dtype)
             out = tl.dot(shares, values, input_precision="ieee")
             out += (part - mean[:, None]) * rate[:, None] * scale[None, :] + vector[None, :]
         else:
@@ -312,63 +324,3 @@ def cross_kernel(
         tl.store(OUT + to[:, None] * D + n[None, :], out.to(OUT.dtype.element_ty), mask=inside[:, None])
     else:
         _await(EARLY)
-
-
-# --- many rows: what stands between the library's products ------------------------------------------------------------
-
-
-@triton.jit
-def add_norm_kernel(Y, ADD, NORM, OUT, R, D: tl.constexpr, BM: tl.constexpr):
-    """OUT (R, D) = LN(Y + ADD)"""
-    r = tl.program_id(0) * BM + tl.arange(0, BM)
-    k = tl.arange(0, D)
-    at = r[:, None] * D + k[None, :]
-    inside = (r < R)[:, None]
-    y = tl.load(Y + at, mask=inside, other=0.0).to(tl.float32)
-    y += tl.load(ADD + at, mask=inside, other=0.0).to(tl.float32)
-    tl.store(OUT + at, _normed(y, NORM, k, D).to(OUT.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def add_norm_guide_kernel(
-    Y, ADD, NORM, OUT, OWNER, PLAN, PROGRESS, R, STEPS, D: tl.constexpr, BM: tl.constexpr
-):  # fmt: skip
-    """The same of both halves, then guidance: OUT (R, D) is what the last projection reads."""
-    r = tl.program_id(0) * BM + tl.arange(0, BM)
-    k = tl.arange(0, D)
-    at = r[:, None] * D + k[None, :]
-    inside = (r < R)[:, None]
-    behind = at + R * D
-    y = tl.load(Y + at, mask=inside, other=0.0).to(tl.float32)
-    y += tl.load(ADD + at, mask=inside, other=0.0).to(tl.float32)
-    with_text = _normed(y, NORM, k, D)
-    y = tl.load(Y + behind, mask=inside, other=0.0).to(tl.float32)
-    y += tl.load(ADD + behind, mask=inside, other=0.0).to(tl.float32)
-    without = _normed(y, NORM, k, D)
-    b = tl.load(OWNER + r, mask=r < R, other=0)
-    guidance = tl.load(PLAN + (b * STEPS + tl.load(PROGRESS + b)) * 5 + 4)
-    out = without + guidance[:, None] * (with_text - without)
-    tl.store(OUT + at, out.to(OUT.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def posterior_kernel(
-    X0, STATE, HALF, NOISE, OWNER, POSITION, PLAN, PROGRESS, R, NOISE_STEP, STEPS,
-    C: tl.constexpr, F: tl.constexpr, P: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
-):  # fmt: skip
-    """x_t -> x_{t-1} in STATE and HALF from predictions X0 (R, P); rows of a prefix stay."""
-    r = tl.program_id(0) * BM + tl.arange(0, BM)
-    n = tl.arange(0, BN)
-    new = (r < R) & (tl.load(POSITION + r, mask=r < R, other=0) >= C)
-    b = tl.load(OWNER + r, mask=r < R, other=0)
-    progress = tl.load(PROGRESS + b)
-    plan = PLAN + (b * STEPS + progress) * 5
-    both = new[:, None] & (n < F)[None, :]
-    at = r[:, None] * P + n[None, :]
-    noise_at = progress.to(tl.int64)[:, None] * NOISE_STEP + r[:, None] * F + n[None, :]
-    x0 = tl.load(X0 + at, mask=both, other=0.0).to(tl.float32)
-    x = tl.load(STATE + at, mask=both, other=0.0)
-    noise = tl.load(NOISE + noise_at, mask=both, other=0.0)
-    x = tl.load(plan + 1)[:, None] * x0 + tl.load(plan + 2)[:, None] * x + tl.load(plan + 3)[:, None] * noise
-    tl.store(STATE + at, x, mask=both)
-    tl.store(HALF + at, x.to(HALF.dtype.element_ty), mask=both)

@@ -6,7 +6,6 @@ attention is folded into the kernels before and after it. Weights are folded onc
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -15,23 +14,17 @@ import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]
 from torch import Tensor
 
 from motion_service.mdm import kernels
-from motion_service.mdm.fast_rows import Rows
+from motion_service.mdm.fast_pool import Front
 from motion_service.mdm.fast_weights import FastWeights
-
-_LOG2_E: Final = math.log2(math.e)
-
-
-class Tile(NamedTuple):
-    """Rows and columns of what one program makes, its warps, and how many loads of a loop are under way."""
-
-    rows: int
-    columns: int
-    warps: int
-    stages: int = 3
-
-    def within(self, columns: int) -> Tile:
-        """The same for at most this many columns."""
-        return self._replace(columns=min(self.columns, columns))
+from motion_service.mdm.kernels_launch import (
+    First,
+    Folded,
+    Tile,
+    fold_norm,
+    launch_attention,
+    launch_cross,
+    launch_embed,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +83,6 @@ def tiles_for(rows: int) -> Tiles:
     return MORE_ROWS if rows < 150 else FROM_150_ROWS
 
 
-class _Folded(NamedTuple):
-    """A product behind a LayerNorm: weight with the norm's scale in it, its row sums, bias with the norm's shift."""
-
-    weight: Tensor
-    sums: Tensor
-    bias: Tensor
-
-
 class _Scratch(NamedTuple):
     """Results between kernels, for 2R rows."""
 
@@ -114,26 +99,22 @@ class _Scratch(NamedTuple):
 class FewRows:
     """The step of a model. One at a time: scratch memory is shared by all calls."""
 
-    def __init__(self, weights: FastWeights, max_rows: int, *, early: bool, tiles: Tiles | None = None) -> None:
+    def __init__(
+        self, weights: FastWeights, first: First, max_rows: int, *, early: bool, tiles: Tiles | None = None
+    ) -> None:
         """``early``: programmatic dependent launch, which needs a GPU of compute capability 9 or more."""
         self._chosen = tiles
         self.tiles = tiles or MORE_ROWS
         self.max_rows = max_rows
-        self._weights = weights
+        self._weights, self._first = weights, first
         self._early = early
         layers = weights.layers
-        first = layers[0]
-        self._first = torch.cat([_times(first.qkv_weight, weights.frame_weight), weights.frame_weight.double()])
-        self._first = self._first.to(weights.dtype).contiguous()
-        places = weights.places.double()
-        through = places @ first.qkv_weight.double().T + first.qkv_bias.double()
-        self._placed = torch.cat([through, places], dim=1).float().contiguous()
-        before = [layer.norms[2] for layer in layers]
         self._qkv = [
-            _fold(layer.qkv_weight, layer.qkv_bias, norm) for layer, norm in zip(layers[1:], before[:-1], strict=True)
+            fold_norm(layer.qkv_weight, layer.qkv_bias, before.norms[2])
+            for before, layer in zip(layers[:-1], layers[1:], strict=True)
         ]
-        self._wide = [_fold(layer.wide_weight, layer.wide_bias, layer.norms[1]) for layer in layers]
-        self._last = _fold(weights.last_weight, weights.last_bias, before[-1])
+        self._wide = [fold_norm(layer.wide_weight, layer.wide_bias, layer.norms[1]) for layer in layers]
+        self._last = fold_norm(weights.last_weight, weights.last_bias, layers[-1].norms[2])
         self._scratch = self._new_scratch(2 * max_rows)
 
     def _new_scratch(self, rows: int) -> _Scratch:
@@ -146,48 +127,37 @@ class FewRows:
     def nbytes(self) -> int:
         """Memory of folded weights and scratch."""
         folded = [part for fold in (*self._qkv, *self._wide, self._last) for part in fold]
-        return sum(part.nbytes for part in (self._first, self._placed, *folded, *self._scratch))
+        return sum(part.nbytes for part in (*folded, *self._scratch))
 
-    def advance(self, rows: Rows, progress: Tensor) -> None:
-        """One step of every clip; ``progress`` (B,) int32 must not change while kernels run."""
-        num, slots = rows.num_rows, rows.slots
-        s = self._scratch
+    def advance(self, front: Front, ahead: int) -> None:
+        """One step of every seated clip, ``ahead`` steps after those that are counted."""
+        num, s = front.rows, self._scratch
         self.tiles = self._chosen or tiles_for(num)
-        self._embed(rows, num)
+        embed = self.tiles.embed
+        launch_embed(self._weights, self._first, front, s.qkv, s.y3, embed, **self._launch(embed.warps))
         for i, layer in enumerate(self._weights.layers):
             shared = i == 0
             if not shared:
                 self._normed_product(self.tiles.qkv, s.y3, self._qkv[i - 1], s.qkv, s.moments3, 2 * num, gelu=False)
-            self._attention(rows, slots if shared else 2 * slots)
+            self._attention(front, 1 if shared else 2)
             norm = self._weights.layers[max(i - 1, 0)].norms[2]
             residual = (s.y3, s.moments3, norm)
             product = (s.heads, layer.out_weight, layer.out_bias)
             self._residual_product(
                 self.tiles.out, *product, *residual, s.y1, num if shared else 2 * num, normed=not shared
             )
-            self._cross(rows, progress, i)
+            self._cross(front, ahead, i)
             self._normed_product(self.tiles.wide, s.y2, self._wide[i], s.wide, s.moments2, 2 * num, gelu=True)
             product = (s.wide, layer.narrow_weight, layer.narrow_bias)
             residual = (s.y2, s.moments2, layer.norms[1])
             self._residual_product(self.tiles.narrow, *product, *residual, s.y3, 2 * num, normed=True)
-        self._finish(rows, progress)
+        self._finish(front, ahead)
 
     def _launch(self, warps: int) -> dict[str, Any]:
         return {"EARLY": self._early, "num_warps": warps, **({"launch_pdl": True} if self._early else {})}
 
-    def _embed(self, rows: Rows, num: int) -> None:
-        width, padded = self._weights.spec.width, self._weights.padded
-        tile = self.tiles.embed.within(width)
-        k1 = max(16, 1 << (padded.bit_length() - 1))
-        k2 = max(16, triton.next_power_of_2(padded - k1)) if padded > k1 else 0
-        kernels.embed_kernel[(triton.cdiv(num, tile.rows) * (4 * width // tile.columns),)](
-            *(rows.half, self._first, self._placed, rows.position, self._scratch.qkv, self._scratch.y3, num),
-            *(padded, k1, k2, width, tile.rows, tile.columns),
-            **self._launch(tile.warps),
-        )
-
     def _normed_product(
-        self, tile: Tile, y: Tensor, fold: _Folded, out: Tensor, moments: Tensor, num: int, *, gelu: bool
+        self, tile: Tile, y: Tensor, fold: Folded, out: Tensor, moments: Tensor, num: int, *, gelu: bool
     ) -> None:
         outputs, inputs = fold.weight.shape
         tile = tile.within(inputs)
@@ -218,88 +188,25 @@ class FewRows:
             **self._launch(tile.warps),
         )
 
-    def _attention(self, rows: Rows, sequences: int) -> None:
+    def _attention(self, front: Front, halves: int) -> None:
         launch_attention(
-            *(self._weights, rows, self._scratch.qkv, self._scratch.heads, sequences),
-            *(self.tiles.attention.rows, max(16, triton.next_power_of_2(rows.longest))),
+            *(self._weights, front, self._scratch.qkv, self._scratch.heads, halves),
+            *(self.tiles.attention.rows, max(16, triton.next_power_of_2(front.longest))),
             **self._launch(self.tiles.attention.warps),
         )
 
-    def _cross(self, rows: Rows, progress: Tensor, layer: int) -> None:
+    def _cross(self, front: Front, ahead: int, layer: int) -> None:
         tile, s = self.tiles.cross.within(self._weights.spec.width), self._scratch
         launch_cross(
-            *(
-                self._weights,
-                rows,
-                progress,
-                layer,
-                s.y1,
-                s.y1,
-                s.y2,
-                tile.rows,
-                tile.columns,
-            ),
-            close=False,
-            **self._launch(tile.warps),
+            *(self._weights, front, ahead, layer, s.y1, s.y1, s.y2, tile), close=False, **self._launch(tile.warps)
         )
 
-    def _finish(self, rows: Rows, progress: Tensor) -> None:
-        tile, spec = self.tiles.last, self._weights.spec
-        blocks = triton.cdiv(rows.longest - rows.context, tile.rows)
-        kernels.last_kernel[(rows.slots * blocks * triton.cdiv(rows.features, tile.columns),)](
-            *(self._scratch.y3, *self._last, rows.state, rows.half, rows.noise, rows.first, rows.length),
-            *(rows.plan, progress, rows.num_rows, rows.noise.stride(0), rows.steps, rows.longest),
-            *(rows.context, rows.features, self._weights.padded, spec.width, tile.rows, tile.columns),
+    def _finish(self, front: Front, ahead: int) -> None:
+        tile, spec, pool = self.tiles.last, self._weights.spec, front.pool
+        blocks = triton.cdiv(front.longest - pool.context, tile.rows)
+        kernels.last_kernel[(front.width * blocks * triton.cdiv(pool.features, tile.columns),)](
+            *(self._scratch.y3, *self._last, pool.state, front.seats, pool.plan, pool.progress, pool.seed),
+            *(front.rows, ahead, pool.steps, front.longest, pool.longest),
+            *(pool.context, pool.features, self._weights.padded, spec.width, tile.rows, tile.columns),
             **self._launch(tile.warps),
         )
-
-
-def launch_attention(
-    weights: FastWeights, rows: Rows, qkv: Tensor, out: Tensor, sequences: int, queries: int, keys: int, **launch: Any
-) -> None:
-    """Self attention of ``sequences`` clips (B, or 2B with the unconditional half), blocks of queries and keys."""
-    heads, head_width = weights.spec.heads, weights.spec.width // weights.spec.heads
-    kernels.attention_kernel[(triton.cdiv(rows.longest, queries), heads, sequences)](
-        *(qkv, out, rows.first, rows.length, rows.slots, rows.num_rows),
-        *(_LOG2_E / math.sqrt(head_width), heads, head_width, queries, keys, rows.longest > keys),
-        **launch,
-    )
-
-
-def launch_cross(
-    weights: FastWeights,
-    rows: Rows,
-    progress: Tensor,
-    layer: int,
-    y: Tensor,
-    add: Tensor,
-    out: Tensor,
-    tile_rows: int,
-    tile_columns: int,
-    *,
-    close: bool,
-    **launch: Any,
-) -> None:
-    """First norm and cross attention of a layer; with ``close`` the residual before and the second norm behind."""
-    spec, norms = weights.spec, weights.layers[layer].norms
-    blocks = triton.cdiv(rows.longest, tile_rows)
-    kernels.cross_kernel[(2 * rows.slots * blocks * (spec.width // tile_columns),)](
-        *(y, add, out, norms[0], norms[1], weights.times, rows.text.shift),
-        *(rows.text.keys, rows.text.bias, rows.text.values, rows.first, rows.length, rows.plan, progress),
-        *(rows.slots, rows.num_rows, rows.longest, rows.steps, layer, spec.layers, layer == 0),
-        *(spec.width, spec.heads, rows.text.keys.shape[2] // spec.heads, close, tile_rows, tile_columns),
-        **launch,
-    )
-
-
-def _times(a: Tensor, b: Tensor) -> Tensor:
-    return a.double() @ b.double()
-
-
-def _fold(weight: Tensor, bias: Tensor, norm: Tensor) -> _Folded:
-    """LayerNorm with ``norm`` (2, D), then a linear map."""
-    scale, shift = norm.double()
-    scaled = (weight.double() * scale).to(weight.dtype).contiguous()
-    return _Folded(
-        scaled, scaled.double().sum(1).float(), (weight.double() @ shift + bias.double()).float().contiguous()
-    )

@@ -13,109 +13,83 @@ import torch
 import torch.nn.functional as F
 import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from motion_service.mdm import kernels
-from motion_service.mdm.fast_rows import Rows
+from motion_service.mdm import kernels_between
+from motion_service.mdm.fast_pool import Front
 from motion_service.mdm.fast_weights import FastLayer, FastWeights
-from motion_service.mdm.kernels_few import Tile, launch_attention, launch_cross
+from motion_service.mdm.kernels_launch import First, Tile, launch_attention, launch_cross, launch_embed
 
 
 @dataclass(frozen=True, slots=True)
 class ManyTiles:
-    """Tile of each kernel (a whole row in columns, or 64 keys of attention); found by measuring."""
+    """Tile of each kernel (a whole row in columns, or the keys of attention); found by measuring."""
 
+    embed: Tile = Tile(64, 128, 4)
     attention: Tile = Tile(64, 64, 4)
     cross: Tile = Tile(32, 0, 8)
     norm: Tile = Tile(8, 0, 8)
-    posterior: Tile = Tile(4, 0, 4)
+    posterior: Tile = Tile(256, 0, 4)
 
 
 DEFAULT: Final = ManyTiles()
-LIBRARY_ROWS: Final = 4096
-"""From here on the library's attention is faster for clips of equal length, if one block of keys does not hold them."""
-LIBRARIES: Final = [
-    SDPBackend.CUDNN_ATTENTION,
-    SDPBackend.FLASH_ATTENTION,
-    SDPBackend.EFFICIENT_ATTENTION,
-    SDPBackend.MATH,
-]
-"""Its kinds, the fastest first."""
 
 
-def advance_many(
-    weights: FastWeights, rows: Rows, progress: Tensor, tiles: ManyTiles = DEFAULT, *, masked: bool = True
-) -> None:
-    """One step of every clip in ``rows``. ``progress`` (B,) int32; ``masked``: some are shorter than the longest."""
-    num, width = rows.num_rows, weights.spec.width
-    last = len(weights.layers) - 1
-    equal = rows.even and not masked and rows.longest > tiles.attention.columns
-    h = torch.addmm(rows.placed, rows.half, weights.frame_weight.T)  # (R, D)
-    for i, layer in enumerate(weights.layers):
-        qkv = F.linear(h, layer.qkv_weight, layer.qkv_bias)
-        if equal and num >= LIBRARY_ROWS:
-            heads = _library_attention(weights, rows.longest, qkv)
-        else:
-            heads = _own_attention(weights, rows, qkv, tiles.attention)
-        out = F.linear(heads, layer.out_weight, layer.out_bias)
-        x = h.new_empty(2 * num, width)
-        launch_cross(
-            weights,
-            rows,
-            progress,
-            i,
-            h,
-            out,
-            x,
-            tiles.cross.rows,
-            width,
-            close=True,
+class ManyRows:
+    """The step of a model."""
+
+    def __init__(self, weights: FastWeights, first: First, tiles: ManyTiles = DEFAULT) -> None:
+        self.tiles = tiles
+        self._weights, self._first = weights, first
+
+    def advance(self, front: Front, ahead: int) -> None:
+        """One step of every seated clip, ``ahead`` steps after those that are counted."""
+        weights, tiles, num = self._weights, self.tiles, front.rows
+        width, norm = weights.spec.width, tiles.norm
+        qkv = weights.frame_weight.new_empty(num, 3 * width)
+        h = qkv.new_empty(num, width)
+        launch_embed(weights, self._first, front, qkv, h, tiles.embed, EARLY=False, num_warps=tiles.embed.warps)
+        for i, layer in enumerate(weights.layers):
+            if i:
+                qkv = F.linear(h, layer.qkv_weight, layer.qkv_bias)
+            out = F.linear(self._attention(front, qkv), layer.out_weight, layer.out_bias)
+            x = h.new_empty(2 * num, width)
+            cross = tiles.cross._replace(columns=width)
+            launch_cross(*(weights, front, ahead, i, h, out, x, cross), close=True, EARLY=False, num_warps=cross.warps)
+            added = F.linear(_wide(layer, x), layer.narrow_weight, layer.narrow_bias)
+            if i < len(weights.layers) - 1:
+                h = torch.empty_like(x)
+                kernels_between.add_norm_kernel[(triton.cdiv(2 * num, norm.rows),)](
+                    *(x, added, layer.norms[2], h, 2 * num, width, norm.rows), num_warps=norm.warps
+                )
+        self._finish(front, ahead, x, added)
+
+    def _attention(self, front: Front, qkv: Tensor) -> Tensor:
+        """Each clip within itself, (R, 3D) or both halves (2R, 3D) -> (.., D)."""
+        heads, tile = qkv.new_empty(len(qkv), self._weights.spec.width), self.tiles.attention
+        launch_attention(
+            *(self._weights, front, qkv, heads, len(qkv) // front.rows, tile.rows, tile.columns),
             EARLY=False,
-            num_warps=tiles.cross.warps,
+            num_warps=tile.warps,
+            num_stages=tile.stages,
         )
-        added = F.linear(_wide(layer, x), layer.narrow_weight, layer.narrow_bias)
-        if i < last:
-            h = torch.empty_like(x)
-            kernels.add_norm_kernel[(triton.cdiv(2 * num, tiles.norm.rows),)](
-                x, added, layer.norms[2], h, 2 * num, width, tiles.norm.rows, num_warps=tiles.norm.warps
-            )
-    mixed = h.new_empty(num, width)
-    kernels.add_norm_guide_kernel[(triton.cdiv(num, tiles.norm.rows),)](
-        *(x, added, weights.layers[last].norms[2], mixed, rows.owner, rows.plan, progress, num, rows.steps),
-        *(width, tiles.norm.rows),
-        num_warps=tiles.norm.warps,
-    )
-    x0 = F.linear(mixed, weights.last_weight, weights.last_bias)  # (R, P)
-    kernels.posterior_kernel[(triton.cdiv(num, tiles.posterior.rows),)](
-        *(x0, rows.state, rows.half, rows.noise, rows.owner, rows.position, rows.plan, progress),
-        *(num, rows.noise.stride(0), rows.steps, rows.context, rows.features, weights.padded, tiles.posterior.rows),
-        triton.next_power_of_2(weights.padded),
-        num_warps=tiles.posterior.warps,
-    )
+        return heads
 
-
-def _own_attention(weights: FastWeights, rows: Rows, qkv: Tensor, tile: Tile) -> Tensor:
-    """Each clip within itself, (R, 3D) or both halves (2R, 3D) -> (.., D).
-
-    As fast as the library where one block of keys is enough, and it takes clips of other lengths without padding.
-    """
-    heads = qkv.new_empty(len(qkv), weights.spec.width)
-    launch_attention(
-        *(weights, rows, qkv, heads, rows.slots * (len(qkv) // rows.num_rows), tile.rows, tile.columns),
-        EARLY=False,
-        num_warps=tile.warps,
-        num_stages=tile.stages,
-    )
-    return heads
-
-
-def _library_attention(weights: FastWeights, length: int, qkv: Tensor) -> Tensor:
-    """The same for clips that are all ``length`` long."""
-    by_head = qkv.view(-1, length, 3, weights.spec.heads, weights.spec.width // weights.spec.heads)
-    q, k, v = by_head.permute(2, 0, 3, 1, 4)
-    with sdpa_kernel(LIBRARIES, set_priority=True):
-        heads = F.scaled_dot_product_attention(q, k, v)
-    return heads.transpose(1, 2).reshape(len(qkv), weights.spec.width)
+    def _finish(self, front: Front, ahead: int, x: Tensor, added: Tensor) -> None:
+        """Last norm, guidance, projection and posterior."""
+        weights, pool, num = self._weights, front.pool, front.rows
+        norm, tile, width = self.tiles.norm, self.tiles.posterior, self._weights.spec.width
+        mixed = x.new_empty(num, width)
+        kernels_between.add_norm_guide_kernel[(triton.cdiv(num, norm.rows),)](
+            *(x, added, weights.layers[-1].norms[2], mixed, front.packed, pool.plan, pool.progress),
+            *(num, ahead, pool.steps, width, norm.rows),
+            num_warps=norm.warps,
+        )
+        x0 = F.linear(mixed, weights.last_weight, weights.last_bias)  # (R, P)
+        kernels_between.posterior_kernel[(triton.cdiv(num * weights.padded // 4, tile.rows),)](
+            *(x0, pool.state, front.packed, pool.plan, pool.progress, pool.seed, num, ahead, pool.steps, pool.longest),
+            *(pool.context, pool.features, weights.padded, tile.rows),
+            num_warps=tile.warps,
+        )
 
 
 def _wide(layer: FastLayer, x: Tensor) -> Tensor:

@@ -1,23 +1,21 @@
 """Endless motion from our window model: a :class:`~motion_service.source.LiveSource` on ``mini``.
 
 Every window is sampled after the last frames of any moment, decoded from the place where they stand, and so continues
-them: features tell of changes only. How a window is sampled is one function (:data:`SampleWindow`), so that windows of
-many streams can share the model.
+them: features tell of changes only. Windows are runs of the engine, led by their deadline, so those of many streams
+share batches.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding, VrmClip
-from motion_service.engine.job import Job
+from motion_service.clips import FeatureClip, PromptPlan, VrmClip
 from motion_service.features.vrm_native import (
     ROOT_VELOCITY,
     VRM_FPS,
@@ -27,34 +25,19 @@ from motion_service.features.vrm_native import (
     vrm_to_features,
 )
 from motion_service.geometry.rotation import quat_rotate, yaw_to_quat
+from motion_service.mdm_adapter.clip_work import order_to_urgency, window_seed
 from motion_service.mdm_adapter.cues import plan_to_cues
 from motion_service.mdm_adapter.mini import misread
 from motion_service.mdm_adapter.mini_edit import EditingDiffusionSource, hold_first, to_canonical
-from motion_service.mdm_adapter.official import never
-from motion_service.mdm_adapter.turns import DeadlineTurns
-from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, SourceRequest, slice_clip, window_seed
+from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, SourceRequest, slice_clip
 from motion_service.vrm.resample import resample_clip
 
 POSE_FRAMES: Final = 21
 """Frames of a given pose that are used: one more than the prefix, for the first frame's speeds."""
 
-SampleWindow = Callable[[TextEmbedding, Tensor, int, LiveOrder], Awaitable[Tensor]]
-"""(text, prefix (C, F) normalised, seed of the window, order) -> its frames (P, F) normalised, on the CPU.
-
-The one place where streams meet the model. Frames leave the prefix without a jump in value or speed. Raises
-GenerationFailed; cancelling the wait frees the model.
-"""
-
 
 class LiveDiffusionSource(EditingDiffusionSource):
     """``mini`` as source of clips, edits and streams."""
-
-    sample_window: SampleWindow | None = None
-    """Set to sample windows elsewhere than as jobs on the model thread."""
-
-    @cached_property
-    def _turns(self) -> DeadlineTurns:
-        return DeadlineTurns()
 
     @property
     def fps(self) -> float:
@@ -84,7 +67,7 @@ class LiveDiffusionSource(EditingDiffusionSource):
     def open(self, pose: VrmClip | None, frame: int = 0) -> LiveState:
         """A state that stands neutral at the origin, or at the end of ``pose``, where that stands."""
         if pose is None:
-            rows, start = self._first_prefix[0].cpu(), RootStart()
+            rows, start = self._first_prefix, RootStart()
             features = self._to_features(rows.clone())
             features.features[:, YAW_RATE.start : ROOT_VELOCITY.stop] = 0  # it stands, whatever its speeds were
         else:
@@ -100,7 +83,7 @@ class LiveDiffusionSource(EditingDiffusionSource):
 
     def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
         """A clip with checkpoint, licence, steps and guidance."""
-        sampling, warnings = self._decide(_request(order), never)
+        sampling, warnings = self._decide(_request(order))
         warnings += tuple(warning for text in texts for warning in text.warnings)
         labelled = self._to_source_clip(clip, _request(order), sampling, (), warnings, {})
         return replace(labelled, facts={"captions": [text.caption for text in texts]})
@@ -109,9 +92,15 @@ class LiveDiffusionSource(EditingDiffusionSource):
         self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
     ) -> LiveState:
         """The next ``num_frames`` frames."""
-        sample = self.sample_window or self._sample_on_thread
-        seed = window_seed(order.seed, state.frame)
-        window = await sample(text.embedding, state.rows[-self.context_frames :], seed, order)
+        sampling, _ = self._decide(_request(order))
+        window, _ = await self.sample_window(
+            text.embedding,
+            state.rows[-self.context_frames :],
+            window_seed(order.seed, state.frame),
+            sampling.steps,
+            sampling.guidance,
+            order_to_urgency(order),
+        )
         return await asyncio.to_thread(self._extend, state, window[:num_frames], history)
 
     def _extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
@@ -120,16 +109,6 @@ class LiveDiffusionSource(EditingDiffusionSource):
         features = self._to_features(rows.clone())
         clip = features_to_vrm(features, start)
         return state.extend(rows, features_to_places(features.features, start), clip, history)
-
-    async def _sample_on_thread(self, text: TextEmbedding, prefix: Tensor, seed: int, order: LiveOrder) -> Tensor:
-        """A window as a job of its own."""
-
-        def sample(job: Job[Tensor]) -> Tensor:
-            sampling, _ = self._decide(_request(replace(order, seed=seed)), job.check)
-            return self._sample_window(self._text_memory(text), prefix[None].to(self._device), sampling)[0].cpu()
-
-        async with self._turns.take(order.deadline):
-            return await self._worker.submit(Job(sample))
 
 
 def _request(order: LiveOrder) -> SourceRequest:

@@ -10,15 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding, VrmClip
+from motion_service.clips import FeatureClip, PromptPlan, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly
-from motion_service.engine.job import Job
 from motion_service.features.humanml3d import (
     HUMANML3D_FPS,
     ROOT_TURN,
@@ -36,12 +34,13 @@ from motion_service.geometry.rotation import (
     quat_slerp,
     quat_unroll,
 )
+from motion_service.mdm_adapter.clip_work import order_to_urgency, window_seed
 from motion_service.mdm_adapter.cues import plan_to_caption_cues
 from motion_service.mdm_adapter.mini_edit import hold_first
-from motion_service.mdm_adapter.official import Conditions, seeded_draw
+from motion_service.mdm_adapter.official import seeded_draw
 from motion_service.mdm_adapter.official_source import OfficialSource, untranslated
-from motion_service.mdm_adapter.turns import DeadlineTurns
-from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, slice_clip, window_seed
+from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, slice_clip
+from motion_service.text_encoder import encode_texts
 from motion_service.vrm.body import MANNEQUIN_BODY, clip_to_body
 from motion_service.vrm.joints import vrm_to_joints
 from motion_service.vrm.resample import resample_clip
@@ -53,10 +52,6 @@ CARRY_FRAMES: Final = 10
 
 class LiveOfficialSource(OfficialSource):
     """``dip`` as source of clips and streams."""
-
-    @cached_property
-    def _turns(self) -> DeadlineTurns:
-        return DeadlineTurns()
 
     @property
     def fps(self) -> float:
@@ -74,7 +69,7 @@ class LiveOfficialSource(OfficialSource):
         """The actions of a plan as English captions, encoded beside the model thread."""
         cues = plan_to_caption_cues(plan, max(1, len(plan.segments)) * self.window_frames, HUMANML3D_FPS)
         captions = [cue.text for cue in cues]
-        embeddings = await asyncio.to_thread(self.sampler.encoder.encode, captions)
+        embeddings = await encode_texts(self.sampler.encoder, captions)
         seconds = [part.seconds for part in plan.segments] or [plan.seconds]
         warnings = (*untranslated(plan), *self.sampler.cut_warnings(captions))
         return tuple(
@@ -99,7 +94,7 @@ class LiveOfficialSource(OfficialSource):
         """After C rows of features that end facing ``heading``."""
         places = _headings(features, 0.0)
         places[:, 0] += heading - places[-1, 0]
-        return LiveState(frame, self.sampler.normalise(features).cpu(), places, clip)
+        return LiveState(frame, self.sampler.normalise(features), places, clip)
 
     def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
         """A clip with checkpoint, licence, steps and guidance."""
@@ -122,26 +117,22 @@ class LiveOfficialSource(OfficialSource):
     ) -> LiveState:
         """The next ``num_frames`` frames."""
         seed = window_seed(order.seed, state.frame)
-        window = await self._sample_live(text.embedding, state.rows[-self.context_frames :], seed, order)
-        return await asyncio.to_thread(self._extend, state, window[:num_frames], history)
+        run, _ = self.sampler.new_run(order.steps, order.guidance, seeded_draw(seed, official=False))
+        window, _ = await self.sample_window(
+            text.embedding,
+            state.rows[-self.context_frames :],
+            seed,
+            self.sampler.steps(run),
+            run.guidance,
+            order_to_urgency(order),
+        )
+        return await asyncio.to_thread(self._extend, state, window, num_frames, history)
 
-    async def _sample_live(self, text: TextEmbedding, prefix: Tensor, seed: int, order: LiveOrder) -> Tensor:
-        """A window (P, F) after a prefix (C, F), normalised, on the CPU: a job of its own on the model thread."""
-
-        def sample(job: Job[Tensor]) -> Tensor:
-            draw = seeded_draw(seed, official=False)
-            run, _ = self.sampler.new_run(order.steps, order.guidance, draw, check=job.check)
-            before = prefix[None].to(self.sampler.device)
-            window = self.sampler.sample([text], self.window_frames, run, Conditions(prefix=before))
-            return continue_smoothly(before, window)[0].float().cpu()
-
-        async with self._turns.take(order.deadline):
-            return await self._worker.submit(Job(sample))
-
-    def _extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
+    def _extend(self, state: LiveState, window: Tensor, num_frames: int, history: int) -> LiveState:
+        rows = continue_smoothly(state.rows[None, -self.context_frames :], window[None])[0, :num_frames]
         seen = self.context_frames - 1
         heading = float(state.places[-self.context_frames, 0])
-        features = self.sampler.to_features(torch.cat([state.rows[-seen:], rows]).to(self.sampler.device))
+        features = self.sampler.to_features(torch.cat([state.rows[-seen:], rows]))
         joints = features_to_clip(FeatureClip(features, "humanml3d", HUMANML3D_FPS), RootStart(heading))
         clip = carry_over(state.newest(1), joints_to_vrm(joints), seen)
         places = _headings(features[seen:], float(state.places[-1, 0]))

@@ -1,14 +1,14 @@
 """The MotionSource of our diffusion models: text of a plan -> embeddings -> windows of features -> a VRM clip.
 
-Owns a loaded network with its features and its encoder, and runs them on the model thread it is given. The same seed
-gives the same clip, whatever ran before: all noise of a request comes from one CPU generator of its own.
+Windows are runs of the engine, so those of many requests share batches. The same seed gives the same clip, whatever
+runs beside it: each window draws its noise from a seed of its own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 from motion_service.clips import FeatureClip, TextEmbedding, VrmClip
-from motion_service.diffusion.rollout import continue_smoothly, rollout
-from motion_service.diffusion.samplers import Denoise, guided, sample_ddim, sample_ddpm
-from motion_service.diffusion.schedule import Schedule, Step, evenly_spaced, named_schedule, respace
-from motion_service.engine.job import Job
+from motion_service.diffusion.rollout import continue_smoothly
+from motion_service.diffusion.schedule import Schedule, Step, named_schedule
 from motion_service.engine.worker import Worker
 from motion_service.errors import CheckpointMismatch
-from motion_service.features.vrm_native import CONTACTS, features_to_vrm
+from motion_service.features.vrm_native import CONTACTS
 from motion_service.mdm.checkpoint import Checkpoint
-from motion_service.mdm.network import TextMemory
 from motion_service.mdm.reader import Reading, TextReader
+from motion_service.mdm_adapter.clip_work import ClipWork, StepTable, Urgency, sample_clip, window_seed
 from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_cues
+from motion_service.mdm_adapter.residents import EngineSettings, add_network
+from motion_service.mdm_adapter.stopwatch import Stopwatch
 from motion_service.source import SourceClip, SourceRequest
 from motion_service.text_encoder import TextEncoder
 
@@ -35,16 +35,17 @@ HIGH_GUIDANCE: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Sampling:
+class Sampling:
     """What is decided for one request before the first window."""
 
     schedule: Schedule
     guidance: float
     generator: torch.Generator
+    """Of what is drawn besides the noise of windows."""
     deterministic: bool
     """DDIM without fresh noise instead of ancestral sampling."""
-    check: Callable[[], None]
-    """Raises when nobody waits for the clip any more."""
+    steps: tuple[Step, ...]
+    """What that comes to."""
 
 
 class DiffusionSource:
@@ -59,56 +60,72 @@ class DiffusionSource:
         worker: Worker,
         *,
         name: str = "mini",
-        device: torch.device | str = "cpu",
-        autocast: torch.dtype | None = None,
+        settings: EngineSettings | None = None,
     ) -> None:
-        """``autocast``: dtype of the network on CUDA (bfloat16, float16); None = float32. Sampler states are float32.
-
-        Raises CheckpointMismatch when the checkpoint wants other features, another encoder or no windows.
-        """
+        """Raises CheckpointMismatch when the checkpoint wants other features, another encoder or no windows."""
         self._schedule = _check_fit(checkpoint, encoder)
+        self._table = StepTable(self._schedule)
+        settings = settings or EngineSettings()
         self.name = name
         self._config = checkpoint.config
         self._checkpoint_name = checkpoint.name
         self._encoder = encoder
         self._reader = checkpoint.reader
         self._worker = worker
-        self._device = torch.device(device)
-        self._autocast = autocast
+        self._device = torch.device(settings.device)
         self._network = checkpoint.network.to(self._device).eval()
         self._mean, self._std = checkpoint.feature_mean, checkpoint.feature_std  # (F,), on the CPU
-        self._first_prefix = checkpoint.first_prefix[None].to(self._device)  # (1, C, F)
+        self._first_prefix = checkpoint.first_prefix  # (C, F), on the CPU
+        network = checkpoint.config.network
+        longest = network.context_frames + network.predict_frames
+        self._models = add_network(worker, name, self._network, self._schedule.num_steps, longest, settings, 1)
 
     async def generate(self, request: SourceRequest) -> SourceClip:
         """One clip of round(seconds * fps) frames. Raises GenerationFailed; ModelUnavailable without an encoder."""
-        return await self._worker.submit(Job(lambda job: self._generate(request, job)))
-
-    def _generate(self, request: SourceRequest, job: Job[SourceClip]) -> SourceClip:
-        """On the model thread: the whole request, stage after stage."""
-        marks = [time.perf_counter()]
+        watch = Stopwatch()
         num_frames = max(1, round(request.seconds * self._config.fps))
         cues = plan_to_cues(request.plan, num_frames, self._config.fps)
-        sampling, warnings = self._decide(request, job.check)
-        readings = self._read(cues, sampling.generator)
+        sampling, warnings = self._decide(request)
+        readings = await asyncio.to_thread(self._read, cues, sampling.generator)
         warnings += misread(cues, readings, self.name)
-        embeddings = [reading.embedding for reading in readings]
-        marks.append(time.perf_counter())
-        normalised = torch.cat(list(self._windows(cues, embeddings, sampling)))  # (T, F)
-        marks.append(time.perf_counter())
-        clip = features_to_vrm(self._to_features(normalised))
-        marks.append(time.perf_counter())
-        return self._to_source_clip(clip, request, sampling, readings, warnings, self._timings(job, marks))
+        watch.lap("text")
+        spans = cues_to_windows(cues, self._config.network.predict_frames)
+        parts, prefix = [], self._first_prefix
+        for index, (cue, frames) in enumerate(spans):
+            window, waited_s = await self.sample_window(
+                readings[cue].embedding, prefix, window_seed(request.seed, index), sampling.steps, sampling.guidance
+            )
+            watch.waited(waited_s)
+            parts.append(window[:frames])
+            prefix = torch.cat([prefix, parts[-1]])[-len(prefix) :]
+        watch.lap("sample")
+        return self._to_source_clip(
+            self._to_features(torch.cat(parts)), request, sampling, readings, warnings, watch.timings_ms
+        )
 
-    def _timings(self, job: Job[SourceClip], marks: Sequence[float]) -> dict[str, float]:
-        """Milliseconds of the stages that ``marks`` (seconds) lie between."""
-        stages = (1000 * (b - a) for a, b in zip(marks, marks[1:], strict=False))
-        return {"queue": 1000 * job.waited_s, **dict(zip(("text", "sample", "decode"), stages, strict=True))}
+    async def sample_window(
+        self,
+        embedding: TextEmbedding,
+        prefix: Tensor,
+        seed: int,
+        steps: tuple[Step, ...],
+        guidance: float,
+        urgency: Urgency | None = None,
+    ) -> tuple[Tensor, float]:
+        """The normalised window (P, F) that continues ``prefix`` (C, F), and the seconds it waited for its first step.
+
+        Raises as :meth:`Worker.sample <motion_service.engine.worker.Worker.sample>`.
+        """
+        frames = self._config.network.predict_frames
+        work = ClipWork(embedding, steps, guidance, frames, seed, prefix)
+        window, waited_s = await sample_clip(self._worker, self._models.for_text(embedding), work, urgency)
+        return continue_smoothly(prefix[None], window[None])[0], waited_s
 
     def _to_source_clip(
         self,
-        clip: VrmClip,
+        clip: VrmClip | FeatureClip,
         request: SourceRequest,
-        sampling: _Sampling,
+        sampling: Sampling,
         readings: Sequence[Reading],
         warnings: tuple[str, ...],
         timings_ms: dict[str, float],
@@ -127,12 +144,12 @@ class DiffusionSource:
             facts={"understood": [reading.to_json() for reading in readings]} if self._reader else {},
         )
 
-    def _decide(self, request: SourceRequest, check: Callable[[], None]) -> tuple[_Sampling, tuple[str, ...]]:
+    def _decide(self, request: SourceRequest) -> tuple[Sampling, tuple[str, ...]]:
         """Fill in the model's own numbers; steps it does not have are clamped with a warning."""
         own = self._schedule.num_steps
         wanted = own if request.steps is None else request.steps
         steps = min(max(wanted, 1), own)
-        schedule = self._schedule if steps == own else respace(self._schedule, evenly_spaced(own, steps))
+        is_ddim = request.sampler == "ddim"
         guidance = self._config.guidance if request.guidance is None else request.guidance
         warnings: tuple[str, ...] = ()
         if steps != wanted:
@@ -143,9 +160,14 @@ class DiffusionSource:
             warnings += (f"target_joints: {self.name} takes no targets; they were left out",)
         if request.official_noise:
             warnings += (f"noise: the official draws are for official weights; {self.name} draws its own",)
-        return _Sampling(
-            schedule, guidance, torch.Generator().manual_seed(request.seed), request.sampler == "ddim", check
-        ), warnings
+        sampling = Sampling(
+            self._table.schedule(steps),
+            guidance,
+            torch.Generator().manual_seed(request.seed),
+            is_ddim,
+            self._table.steps(steps, deterministic=is_ddim),
+        )
+        return sampling, warnings
 
     def _read(self, cues: Sequence[Cue], generator: torch.Generator) -> list[Reading]:
         readings = read_cues(cues, self._encoder, self._reader, generator)
@@ -154,58 +176,6 @@ class DiffusionSource:
                 got = reading.embedding.encoder
                 raise CheckpointMismatch(f"text was encoded by {got}, not {self._config.text_encoder}")
         return readings
-
-    @torch.inference_mode()
-    def _text_memory(self, embedding: TextEmbedding) -> TextMemory:
-        """Conditional row first, unconditional second."""
-        tokens = embedding.tokens.to(self._device).expand(2, -1, -1)  # (2, L, E)
-        mask = embedding.mask.to(self._device).expand(2, -1)
-        return self._network.encode_text(tokens, mask, torch.tensor([False, True], device=self._device))
-
-    def _windows(
-        self, cues: Sequence[Cue], embeddings: Sequence[TextEmbedding], sampling: _Sampling
-    ) -> Iterator[Tensor]:
-        """Normalised frames of window after window, each (up to P, F) on the CPU."""
-        spans = cues_to_windows(cues, self._config.network.predict_frames)
-        memories = [self._text_memory(embedding) for embedding in embeddings]
-
-        def sample_window(index: int, prefix: Tensor) -> Tensor:
-            cue, num_frames = spans[index]
-            return self._sample_window(memories[cue], prefix, sampling)[:, :num_frames]
-
-        for frames in rollout(sample_window, self._first_prefix, len(spans)):
-            yield frames[0].cpu()
-
-    @torch.inference_mode()
-    def _sample_window(
-        self,
-        memory: TextMemory,
-        prefix: Tensor,
-        sampling: _Sampling,
-        condition: Callable[[Denoise], Denoise] = lambda denoise: denoise,
-    ) -> Tensor:
-        """One window (1, P, F) after ``prefix`` (1, C, F). ``condition`` puts what is known into guided predictions."""
-
-        def noise(x: Tensor) -> Tensor:
-            return torch.randn(x.shape, generator=sampling.generator).to(x.device)
-
-        def on_step(step: Step, x0: Tensor) -> None:
-            sampling.check()
-
-        start = noise(prefix.new_empty(1, self._config.network.predict_frames, self._config.network.features))
-        denoise = condition(guided(self._denoise_with(memory, prefix.expand(2, -1, -1)), sampling.guidance))
-        sample = sample_ddim if sampling.deterministic else sample_ddpm
-        return continue_smoothly(prefix, sample(denoise, start, sampling.schedule, noise, on_step))
-
-    def _denoise_with(self, memory: TextMemory, prefix: Tensor) -> Denoise:
-        """The network with everything but noise and time filled in; float32 outside, ``autocast`` inside."""
-        enabled = self._autocast is not None and self._device.type == "cuda"
-
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            with torch.autocast(self._device.type, self._autocast, enabled=enabled):
-                return self._network.denoise(x_t, t, memory, prefix).float()
-
-        return denoise
 
     def _to_features(self, normalised: Tensor) -> FeatureClip:
         """De-normalise (T, F); contacts become 0 or 1. Raises NonFiniteOutput."""

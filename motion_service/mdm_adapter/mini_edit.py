@@ -8,8 +8,8 @@ meets them. Features tell of changes only, so a gap may end at another place tha
 
 from __future__ import annotations
 
+import asyncio
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -17,8 +17,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from motion_service.clips import VrmClip
-from motion_service.diffusion.samplers import Denoise, inpainted
+from motion_service.clips import TextEmbedding, VrmClip
+from motion_service.diffusion.rollout import continue_smoothly
+from motion_service.diffusion.samplers import Denoise, inpainted, sample_ddim, sample_ddpm
 from motion_service.engine.job import Job
 from motion_service.features.vrm_native import (
     CONTACTS,
@@ -30,8 +31,10 @@ from motion_service.features.vrm_native import (
 )
 from motion_service.geometry.rotation import quat_identity
 from motion_service.humanoid import CANONICAL_BONES
+from motion_service.mdm.guidance import conditioned
 from motion_service.mdm_adapter.cues import Cue, plan_to_cues
-from motion_service.mdm_adapter.mini import DiffusionSource, misread
+from motion_service.mdm_adapter.mini import DiffusionSource, Sampling, misread
+from motion_service.mdm_adapter.stopwatch import Stopwatch
 from motion_service.source import LOWER_BODY, EditPlan, SourceClip, SourceRequest
 from motion_service.vrm.body import CANONICAL_BODY, clip_to_body
 from motion_service.vrm.resample import resample_clip
@@ -59,30 +62,47 @@ class EditingDiffusionSource(DiffusionSource):
 
     async def edit(self, request: SourceRequest, clip: VrmClip, plan: EditPlan) -> SourceClip:
         """The clip at 20 fps on the canonical body with a part made anew, where it stood. Raises GenerationFailed."""
-        return await self._worker.submit(Job(lambda job: self._edit(request, clip, plan, job)))
-
-    def _edit(self, request: SourceRequest, clip: VrmClip, plan: EditPlan, job: Job[SourceClip]) -> SourceClip:
-        """On the model thread: the whole request, stage after stage."""
-        marks = [time.perf_counter()]
-        sampling, warnings = self._decide(request, job.check)
-        canvas = self._clip_to_canvas(clip, plan)
+        watch = Stopwatch()
+        sampling, warnings = self._decide(request)
+        canvas = await asyncio.to_thread(self._clip_to_canvas, clip, plan)
         first, last = canvas.spans[0][0], canvas.spans[-1][1]
         cues = plan_to_cues(request.plan, last - first, self._config.fps)
-        readings = self._read(cues, sampling.generator)
+        readings = await asyncio.to_thread(self._read, cues, sampling.generator)
         if request.plan.prompt:
             warnings += misread(cues, readings, self.name)
-        memories = [self._text_memory(reading.embedding) for reading in readings]
-        marks.append(time.perf_counter())
-        for begin, end in canvas.spans:
-            memory = memories[_cue_at(cues, begin - first)]
-            window = self._sample_window(memory, self._prefix(canvas, begin), sampling, self._condition(canvas, begin))
-            painted = window[0, : end - begin].cpu()
+        texts = [readings[_cue_at(cues, begin - first)].embedding for begin, _ in canvas.spans]
+        watch.lap("text")
+        job = Job(lambda job: self._paint(canvas, texts, sampling, job.check))
+        await self._worker.submit(job)
+        watch.waited(job.waited_s)
+        watch.lap("sample")
+        painted = canvas.frames[self._context :]
+        edited = await asyncio.to_thread(lambda: features_to_vrm(self._to_features(painted), canvas.place))
+        watch.lap("decode")
+        return self._to_source_clip(edited, request, sampling, readings, warnings, watch.timings_ms)
+
+    @torch.inference_mode()
+    def _paint(
+        self, canvas: _Canvas, texts: Sequence[TextEmbedding], sampling: Sampling, check: Callable[[], None]
+    ) -> None:
+        """On the model thread: window after window, in place. ``check`` is called after each step and may raise."""
+        generator, sample = sampling.generator, sample_ddim if sampling.deterministic else sample_ddpm
+        predict = self._config.network.predict_frames
+
+        def noise(x: Tensor) -> Tensor:
+            return torch.randn(x.shape, generator=generator).to(self._device)
+
+        for (begin, end), text in zip(canvas.spans, texts, strict=True):
+            prefix = canvas.frames[None, begin - self._context : begin].to(self._device)
+            tokens, mask = text.tokens[None].to(self._device), text.mask[None].to(self._device)
+            denoise = conditioned(self._network, tokens, mask, sampling.guidance, prefix=prefix)
+            start = noise(prefix.new_empty(1, predict, prefix.shape[2]))
+            sampled = sample(
+                self._condition(canvas, begin)(denoise), start, sampling.schedule, noise, lambda step, x0: check()
+            )
+            painted = continue_smoothly(prefix, sampled)[0, : end - begin].cpu()
             rows = slice(begin, end)
             canvas.frames[rows] = torch.where(canvas.keep[rows], canvas.frames[rows], painted)
-        marks.append(time.perf_counter())
-        edited = features_to_vrm(self._to_features(canvas.frames[self._context :].clone()), canvas.place)
-        marks.append(time.perf_counter())
-        return self._to_source_clip(edited, request, sampling, readings, warnings, self._timings(job, marks))
 
     @property
     def _context(self) -> int:
@@ -103,12 +123,9 @@ class EditingDiffusionSource(DiffusionSource):
             start, stop = (context + frame for frame in plan.gap(num_frames))
             keep[start:stop] = False
             if start == context:
-                frames[:context] = self._first_prefix[0].cpu()
+                frames[:context] = self._first_prefix
             spans = gap_to_spans(start, stop, context + num_frames, predict)
         return _Canvas(frames, keep, spans, place)
-
-    def _prefix(self, canvas: _Canvas, begin: int) -> Tensor:
-        return canvas.frames[None, begin - self._context : begin].to(self._device)
 
     def _condition(self, canvas: _Canvas, begin: int) -> Callable[[Denoise], Denoise]:
         """What puts the kept entries into the predictions of the window at row ``begin``."""

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from motion_service.clips import TextEmbedding
 from motion_service.diffusion.samplers import Denoise, Noise, inpainted, official_noise, sample_ddim, sample_ddpm
-from motion_service.diffusion.schedule import Schedule, Step, Variance, evenly_spaced, named_schedule, respace
+from motion_service.diffusion.schedule import Schedule, Step, Variance, named_schedule
 from motion_service.errors import CheckpointMismatch
 from motion_service.features.humanml3d import denormalise, normalise
 from motion_service.features.statistics import Statistics
 from motion_service.mdm.guidance import conditioned
 from motion_service.mdm.official import OfficialCheckpoint
+from motion_service.mdm_adapter.clip_work import StepTable
 from motion_service.text_encoder import LimitedTextEncoder, TextEncoder
 
 MAX_FRAMES: Final = 196
@@ -98,12 +99,13 @@ class OfficialSampler:
         except ValueError as error:
             raise CheckpointMismatch(f"checkpoint {checkpoint.name!r}: {error}") from error
         self.checkpoint = checkpoint
+        self._table = StepTable(self.schedule, self.variance)
         self.spec = checkpoint.config.network
         self.encoder = encoder
         self.device = torch.device(device)
         self._autocast = autocast
-        self._mean, self._std = statistics.mean.to(self.device), statistics.std.to(self.device)
-        self._network = checkpoint.network.to(self.device).eval()
+        self._mean, self._std = statistics.mean, statistics.std  # (263,), on the CPU
+        self.network = checkpoint.network.to(self.device).eval()
 
     @property
     def is_windowed(self) -> bool:
@@ -128,7 +130,7 @@ class OfficialSampler:
         own = self.schedule.num_steps
         wanted = own if steps is None else steps
         taken = min(max(wanted, 1), own)
-        schedule = self.schedule if taken == own else respace(self.schedule, evenly_spaced(own, taken))
+        schedule = self._table.schedule(taken)
         warnings: tuple[str, ...] = ()
         if taken != wanted:
             warnings += (f"steps: {wanted} asked, {self.checkpoint.name} has 1 to {own}: {taken} taken",)
@@ -146,8 +148,8 @@ class OfficialSampler:
                 yield f"prompt: the text encoder reads no more; the last {lost} tokens of {text[:40]!r} were cut"
 
     def normalise(self, features: Tensor) -> Tensor:
-        """De-normalised features (..., 263) as the network reads them, on its device."""
-        return normalise(features.to(self.device), self._mean, self._std)
+        """De-normalised features (..., 263) as the network reads them, on the CPU."""
+        return normalise(features, self._mean, self._std)
 
     @torch.inference_mode()
     def sample(
@@ -164,12 +166,20 @@ class OfficialSampler:
 
         if run.deterministic:
             return sample_ddim(denoise, start.to(self.device), run.schedule, noise, on_step)
-        variance: Variance = "small" if self.checkpoint.sigma_small else "large"
-        return sample_ddpm(denoise, start.to(self.device), run.schedule, noise, on_step, variance=variance)
+        return sample_ddpm(denoise, start.to(self.device), run.schedule, noise, on_step, variance=self.variance)
 
     def to_features(self, normalised: Tensor) -> Tensor:
         """De-normalised features (..., 263), on the CPU."""
-        return denormalise(normalised, self._mean, self._std).float().cpu()
+        return denormalise(normalised.cpu(), self._mean, self._std).float()
+
+    def steps(self, run: Run) -> tuple[Step, ...]:
+        """The steps of a run, in sampling order."""
+        return self._table.steps(run.schedule.num_steps, deterministic=run.deterministic)
+
+    @property
+    def variance(self) -> Variance:
+        """Of the noise that a step adds, as the checkpoint was trained."""
+        return "small" if self.checkpoint.sigma_small else "large"
 
     def _conditioned(
         self, texts: Sequence[TextEmbedding], num_frames: int, guidance: float, conditions: Conditions
@@ -180,11 +190,11 @@ class OfficialSampler:
             mask = torch.ones(len(texts), num_frames, dtype=torch.bool)
         target = None
         if conditions.target is not None:
-            target = self._network.encode_target(*(part.to(self.device) for part in conditions.target))
+            target = self.network.encode_target(*(part.to(self.device) for part in conditions.target))
         prefix = None if conditions.prefix is None else conditions.prefix.to(self.device)
         with torch.autocast(self.device.type, self._autocast, enabled=self._casts):
             predict = conditioned(
-                self._network,
+                self.network,
                 tokens.to(self.device),
                 text_mask.to(self.device),
                 guidance,

@@ -6,7 +6,8 @@ around the network before what is kept is put in.
 
 from __future__ import annotations
 
-import time
+import asyncio
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from motion_service.features.humanml3d import (
 from motion_service.mdm_adapter.cues import plan_to_caption
 from motion_service.mdm_adapter.official import MAX_FRAMES, Conditions, seeded_draw
 from motion_service.mdm_adapter.official_source import OfficialSource, untranslated
+from motion_service.mdm_adapter.stopwatch import Stopwatch
 from motion_service.source import EditPlan, SourceClip, SourceRequest
 from motion_service.vrm.joints import vrm_to_joints
 from motion_service.vrm.resample import resample_clip
@@ -34,31 +36,24 @@ class EditingOfficialSource(OfficialSource):
 
     async def edit(self, request: SourceRequest, clip: VrmClip, plan: EditPlan) -> SourceClip:
         """The clip at 20 fps with a part made anew; it starts at the origin facing +Z. Raises GenerationFailed."""
-        return await self._worker.submit(Job(lambda job: self._edit(request, clip, plan, job)))
-
-    def _edit(self, request: SourceRequest, clip: VrmClip, plan: EditPlan, job: Job[SourceClip]) -> SourceClip:
-        """On the model thread: the whole request, stage after stage."""
-        marks = [time.perf_counter()]
+        watch = Stopwatch()
         draw = seeded_draw(request.seed, official=request.official_noise)
-        run, warnings = self.sampler.new_run(
-            request.steps, request.guidance, draw, ddim=request.sampler == "ddim", check=job.check
-        )
+        run, warnings = self.sampler.new_run(request.steps, request.guidance, draw, ddim=request.sampler == "ddim")
         caption = plan_to_caption(request.plan)
-        texts = self.sampler.encoder.encode([caption])
-        marks.append(time.perf_counter())
-        known = clip_to_features(vrm_to_joints(resample_clip(clip, HUMANML3D_FPS))).features  # (T, 263)
-        num_frames = len(known)
-        motion = torch.zeros(1, MAX_FRAMES, HUMANML3D_WIDTH, device=self.sampler.device)
-        motion[0, :num_frames] = self.sampler.normalise(known)
-        conditions = Conditions(
-            frame_mask=torch.arange(MAX_FRAMES)[None] < num_frames, keep=plan_to_keep(plan, num_frames), motion=motion
-        )
-        sampled = self.sampler.sample(texts, MAX_FRAMES, run, conditions)[0, :num_frames]
-        marks.append(time.perf_counter())
-        features = FeatureClip(self.sampler.to_features(sampled), "humanml3d", HUMANML3D_FPS)
-        edited = joints_to_vrm(features_to_clip(features))
-        marks.append(time.perf_counter())
-        text_ms, sample_ms, decode_ms = (1000 * (b - a) for a, b in zip(marks, marks[1:], strict=False))
+        texts = await asyncio.to_thread(self.sampler.encoder.encode, [caption])
+        conditions, num_frames = await asyncio.to_thread(self._clip_to_conditions, clip, plan)
+        watch.lap("text")
+
+        def paint(job: Job[Tensor]) -> Tensor:
+            sampled = self.sampler.sample(texts, MAX_FRAMES, replace(run, check=job.check), conditions)
+            return self.sampler.to_features(sampled[0, :num_frames])
+
+        job = Job(paint)
+        features = FeatureClip(await self._worker.submit(job), "humanml3d", HUMANML3D_FPS)
+        watch.waited(job.waited_s)
+        watch.lap("sample")
+        edited = await asyncio.to_thread(lambda: joints_to_vrm(features_to_clip(features)))
+        watch.lap("decode")
         return SourceClip(
             clip=edited,
             generator=self.name,
@@ -67,10 +62,19 @@ class EditingOfficialSource(OfficialSource):
             steps=run.schedule.num_steps,
             guidance=run.guidance,
             seed=request.seed,
-            timings_ms={"queue": 1000 * job.waited_s, "text": text_ms, "sample": sample_ms, "decode": decode_ms},
+            timings_ms=watch.timings_ms,
             warnings=(*warnings, *untranslated(request.plan), *self.sampler.cut_warnings([caption])),
             facts={"captions": [caption]},
         )
+
+    def _clip_to_conditions(self, clip: VrmClip, plan: EditPlan) -> tuple[Conditions, int]:
+        """What the network is to keep of a clip, and its frames."""
+        known = clip_to_features(vrm_to_joints(resample_clip(clip, HUMANML3D_FPS))).features  # (T, 263)
+        num_frames = len(known)
+        motion = torch.zeros(1, MAX_FRAMES, HUMANML3D_WIDTH)
+        motion[0, :num_frames] = self.sampler.normalise(known)
+        mask = torch.arange(MAX_FRAMES)[None] < num_frames
+        return Conditions(frame_mask=mask, keep=plan_to_keep(plan, num_frames), motion=motion), num_frames
 
 
 def plan_to_keep(plan: EditPlan, num_frames: int) -> Tensor:

@@ -1,8 +1,8 @@
 """Many prompts at once to clips, by the same steps as the service: plan, cues, windows, sampler.
 
 The service makes one clip at a time; an evaluation of 480 clips would wait for hours. Here prompts whose cues fill
-windows of the same lengths share a batch. Noise is drawn per clip as in ``mdm_adapter``, so a seed gives the clip that
-the service gives, up to the rounding of larger matrix products.
+windows of the same lengths share a batch. Noise is drawn per window as in ``mdm_adapter``, so a seed gives the clip
+that the service gives on a CPU, up to the rounding of larger matrix products.
 
 On a machine without the sentence encoder, texts come from a file written beforehand (:class:`PreparedTexts`).
 """
@@ -21,11 +21,12 @@ from torch import Tensor
 
 from motion_service.clips import FeatureClip, TextEmbedding, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly, rollout
-from motion_service.diffusion.samplers import guided, sample_ddpm
-from motion_service.diffusion.schedule import Schedule, named_schedule
+from motion_service.diffusion.samplers import guided, sample_ddim, sample_ddpm
+from motion_service.diffusion.schedule import Schedule, evenly_spaced, named_schedule, respace
 from motion_service.errors import BadRequest, CheckpointMismatch
 from motion_service.features.vrm_native import CONTACTS, features_to_vrm
 from motion_service.mdm.checkpoint import Checkpoint
+from motion_service.mdm_adapter.clip_work import window_seed
 from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_cues
 from motion_service.mdm_adapter.mini import read_cues
 from motion_service.prompt.plan import prompt_to_plan
@@ -123,8 +124,13 @@ class BatchGenerator:
         *,
         guidance: float | None = None,
         batch: int = 64,
+        steps: int | None = None,
+        ddim: bool = False,
     ) -> None:
-        """``guidance``: None = the model's own. ``batch``: clips at once. Raises CheckpointMismatch for other texts."""
+        """``guidance``, ``steps``: None = the model's own. ``batch``: clips at once. ``ddim``: not ancestral sampling.
+
+        Raises CheckpointMismatch for other texts, BadRequest for steps that the model does not have.
+        """
         if encoder.name != checkpoint.config.text_encoder:
             raise CheckpointMismatch(f"texts are encoded by {encoder.name}, not {checkpoint.config.text_encoder}")
         self.guidance = checkpoint.config.guidance if guidance is None else guidance
@@ -134,7 +140,13 @@ class BatchGenerator:
         self._device = device
         self._batch = batch
         self._network = checkpoint.network.to(device)
-        self._schedule: Schedule = named_schedule(checkpoint.config.schedule, checkpoint.config.steps)
+        self.ddim = ddim
+        self._schedule = _shortened(named_schedule(checkpoint.config.schedule, checkpoint.config.steps), steps)
+
+    @property
+    def steps(self) -> int:
+        """Diffusion steps of a window."""
+        return self._schedule.num_steps
 
     def generate(self, wishes: Sequence[tuple[str, int]], seconds: float) -> list[GeneratedClip]:
         """One clip a wish (prompt, seed), in order, each of ``seconds``."""
@@ -154,12 +166,12 @@ class BatchGenerator:
     @torch.inference_mode()
     def _generate(self, items: Sequence[_Item]) -> Iterator[GeneratedClip]:
         """Clips of items whose windows keep the same numbers of frames."""
-        generators = [torch.Generator().manual_seed(item.seed) for item in items]
         kept = [frames for _, frames in items[0].spans]
-        read = [self._read(item, generator) for item, generator in zip(items, generators, strict=True)]
+        read = [self._read(item) for item in items]
 
         def sample_window(index: int, prefix: Tensor) -> Tensor:
             embeddings = [of_cue[item.spans[index][0]] for of_cue, item in zip(read, items, strict=True)]
+            generators = [torch.Generator().manual_seed(window_seed(item.seed, index)) for item in items]
             return self._sample_window(embeddings, prefix, generators)[:, : kept[index]]
 
         first = self._checkpoint.first_prefix.to(self._device).expand(len(items), -1, -1)  # (B, C, F)
@@ -171,8 +183,9 @@ class BatchGenerator:
             clip = features_to_vrm(FeatureClip(rows, "vrm", self.fps))
             yield GeneratedClip(item.prompt, item.seed, clip, borders)
 
-    def _read(self, item: _Item, generator: torch.Generator) -> list[TextEmbedding]:
+    def _read(self, item: _Item) -> list[TextEmbedding]:
         """What each cue of one clip means."""
+        generator = torch.Generator().manual_seed(item.seed)
         readings = read_cues(item.cues, self._encoder, self._checkpoint.reader, generator)
         return [reading.embedding for reading in readings]
 
@@ -194,7 +207,8 @@ class BatchGenerator:
             return self._network.denoise(x_t, t, memory, twice)
 
         start = noise(prefix.new_empty(len(embeddings), spec.predict_frames, spec.features))
-        return continue_smoothly(prefix, sample_ddpm(guided(denoise, self.guidance), start, self._schedule, noise))
+        sample = sample_ddim if self.ddim else sample_ddpm
+        return continue_smoothly(prefix, sample(guided(denoise, self.guidance), start, self._schedule, noise))
 
     def _tokens(self, embeddings: Sequence[TextEmbedding]) -> tuple[Tensor, Tensor]:
         """Embeddings padded to one length: tokens (B, L, E), mask (B, L)."""
@@ -202,3 +216,12 @@ class BatchGenerator:
         tokens = pad([e.tokens for e in embeddings], batch_first=True)
         mask = pad([e.mask for e in embeddings], batch_first=True)
         return tokens.to(self._device), mask.to(self._device)
+
+
+def _shortened(whole: Schedule, steps: int | None) -> Schedule:
+    """Fewer of the steps, as a request with ``steps`` takes them."""
+    if steps is None:
+        return whole
+    if not 1 <= steps <= whole.num_steps:
+        raise BadRequest(f"steps: {steps} asked, the model has 1 to {whole.num_steps}")
+    return respace(whole, evenly_spaced(whole.num_steps, steps))

@@ -299,6 +299,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--prepare-text", type=Path, metavar="FILE", help="only encode the prompts into this npz file")
     parser.add_argument("--text", type=Path, metavar="FILE", help="prepared texts, where the encoder is not installed")
     parser.add_argument("--guidance", type=float, help="guidance scale; else the model's own")
+    parser.add_argument("--steps", type=int, help="diffusion steps; else the model's own")
+    parser.add_argument("--sampler", choices=("ddpm", "ddim"), default="ddpm")
     parser.add_argument("--seeds", type=int, default=8, help="clips a prompt")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--long-seconds", type=float, default=30.0, help="length of the long clips; 0 = none")
@@ -315,7 +317,10 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     encoder = read_prepared_texts(options.text) if options.text else UseEncoder()
     batch = options.batch or (256 if device.type == "cuda" else 32)
     checkpoint = load_checkpoint(options.checkpoint)
-    generator = BatchGenerator(checkpoint, encoder, device, guidance=options.guidance, batch=batch)
+    ddim = options.sampler == "ddim"
+    generator = BatchGenerator(
+        checkpoint, encoder, device, guidance=options.guidance, batch=batch, steps=options.steps, ddim=ddim
+    )
     prompts = [prompt for prompt in table for _ in range(options.seeds)]
     wishes = [(prompt.prompt, seed) for prompt in table for seed in range(options.seeds)]
     clips = [made.clip for made in generator.generate(wishes, options.seconds)]
@@ -332,6 +337,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "prompts": options.prompts.name,
         "seeds": options.seeds,
         "guidance": generator.guidance,
+        "steps": generator.steps,
+        "sampler": options.sampler,
         "classifier": asdict(real.accuracy),
         "recognition": {key: round(rate.share, 4) for key, rate in recognised.items()},
         "side_and_direction": {key: round(rate.share, 4) for key, rate in sides.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import re
@@ -21,16 +22,29 @@ def run_facts() -> dict[str, Any]:
     """Date, command, machine, versions and git hash. JSON values only."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *map(_without_folder, sys.argv[1:])]),
         "machine": {
             "cpu": _cpu_name(),
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "system": f"{platform.system()} {platform.machine()}",
         },
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, **_installed("triton")},
         "git": _git_hash(),
     }
+
+
+def _without_folder(word: str) -> str:
+    """An absolute path tells of the machine and its user what nobody has to know."""
+    return Path(word).name if Path(word).is_absolute() else word
+
+
+def _installed(package: str) -> dict[str, str]:
+    """{package: version}, or nothing."""
+    try:
+        return {package: importlib.metadata.version(package)}
+    except importlib.metadata.PackageNotFoundError:
+        return {}
 
 
 def _cpu_name() -> str:

@@ -23,6 +23,7 @@ from motion_service.geometry.rotation import normalize, quat_identity, quat_mult
 from motion_service.humanoid import CANONICAL_BONES, CANONICAL_REST, UPPER_CHEST_REST, VRM_PARENT
 
 Vector = tuple[float, float, float]
+_LEG_ENDINGS: Final = ("Leg", "Foot", "Toes")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class Body:
         if not ordered["hips"][1] > 0:
             raise BadRequest("the hips of a body must stand above the floor", field="avatar")
         object.__setattr__(self, "rest", ordered)
+
+    def __reduce__(self) -> tuple[type[Body], tuple[dict[str, Vector]]]:
+        """Between processes only the rest places travel, not what was worked out of them."""
+        return Body, (dict(self.rest),)
 
     @property
     def bones(self) -> tuple[str, ...]:
@@ -64,6 +69,11 @@ class Body:
         rest = torch.tensor(list(self.rest.values()))
         return rest - rest[[max(parent, 0) if i else 0 for i, parent in enumerate(self.parents)]]
 
+    @cached_property
+    def legs(self) -> Body:
+        """Hips and legs alone: what tells where the feet are."""
+        return Body({bone: place for bone, place in self.rest.items() if bone.endswith(("hips", *_LEG_ENDINGS))})
+
     def index(self, bone: str) -> int:
         """Position of ``bone`` in :attr:`bones`."""
         return self.bones.index(bone)
@@ -83,7 +93,8 @@ def clip_to_body(clip: VrmClip, body: Body) -> VrmClip:
     dropped. The path is scaled too, so strides fit the legs.
     """
     scale = body.hips_height / clip.rest_hips_height
-    return replace(fold_bones(clip, body.bones), hips=clip.hips * scale, rest_hips_height=body.hips_height)
+    tracks = _fold_tracks(clip, body.bones)
+    return replace(clip, rotations=tracks, hips=clip.hips * scale, rest_hips_height=body.hips_height)
 
 
 def fold_bones(clip: VrmClip, kept: Iterable[str]) -> VrmClip:
@@ -91,6 +102,11 @@ def fold_bones(clip: VrmClip, kept: Iterable[str]) -> VrmClip:
 
     A kept bone without a track of its own gets one when a folded bone above it turns. The hips are always kept.
     """
+    return replace(clip, rotations=_fold_tracks(clip, kept))
+
+
+def _fold_tracks(clip: VrmClip, kept: Iterable[str]) -> dict[str, Tensor]:
+    """The tracks of :func:`fold_bones`."""
     kept = {*kept, "hips"}
     tracks = {}
     for bone in (bone for bone in VRM_PARENT if bone in kept):
@@ -99,8 +115,9 @@ def fold_bones(clip: VrmClip, kept: Iterable[str]) -> VrmClip:
             chain.insert(0, up)
         turns = [clip.rotations[link] for link in chain if link in clip.rotations]
         if turns:
-            tracks[bone] = quat_unroll(normalize(reduce(quat_multiply, turns)))
-    return replace(clip, rotations=tracks)
+            tracks[bone] = reduce(quat_multiply, turns)
+    smooth = quat_unroll(normalize(torch.stack([*tracks.values()])))  # (J, T, 4)
+    return dict(zip(tracks, smooth.unbind(0), strict=True))
 
 
 def pose_body(body: Body, clip: VrmClip) -> tuple[Tensor, Tensor]:

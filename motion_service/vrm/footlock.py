@@ -11,10 +11,14 @@ After Kovar, Schreiner and Gleicher 2002, "Footskate Cleanup for Motion Capture 
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -24,6 +28,8 @@ from motion_service.humanoid import CANONICAL_HIPS_HEIGHT
 from motion_service.vrm.body import Body, pose_body
 from motion_service.vrm.lowpass import smooth
 from motion_service.vrm.two_bone import turn_leg
+
+Floats = npt.NDArray[np.float32]
 
 MAX_MOVE: Final = 0.06
 """An ankle is moved at most this far, m: on the canonical body and taller ones, in proportion less on smaller ones."""
@@ -113,14 +119,12 @@ def lock_feet(clip: VrmClip, body: Body) -> FootLock:
         standing[a:b, s] = True
     down &= standing[..., None]
     offset = _correction(legs, down, standing, spans, clip.fps)  # (T, S, 3)
-    locked = bend_legs(clip, legs, offset)
-    after = pose_legs(locked, body)
-    assert after is not None
+    locked, parts = bend_legs(clip, legs, offset)
     return FootLock(
         clip=locked,
         skate_before=_skate(legs.parts, down, clip.fps),
-        skate_after=_skate(after.parts, down, clip.fps),
-        moved_cm=100 * float(torch.linalg.vector_norm(after.parts - legs.parts, dim=-1)[..., 0].max()),
+        skate_after=_skate(parts, down, clip.fps),
+        moved_cm=100 * float(torch.linalg.vector_norm(parts - legs.parts, dim=-1)[..., 0].max()),
         spans=tuple(Span(legs.sides[s], a, b) for s, a, b in spans),
     )
 
@@ -134,8 +138,7 @@ def pose_legs(clip: VrmClip, body: Body) -> Legs | None:
     sides = [side for side in _SIDES if {side + bone for bone in _LEG} <= bones]
     if not sides:
         return None
-    wanted = {"hips", *(f"{side}{bone}" for side in sides for bone in (*_LEG, "Toes"))}
-    lower = Body({bone: place for bone, place in body.rest.items() if bone in wanted})
+    lower = body.legs
     positions, world = pose_body(lower, clip)  # (T, J, 3), (T, J, 4)
     rows = torch.tensor([[lower.index(side + bone) for bone in _LEG] for side in sides])  # (S, 3)
     toes = [f"{side}Toes" if f"{side}Toes" in lower.rest else f"{side}Foot" for side in sides]
@@ -189,14 +192,15 @@ def _correction(
     legs: Legs, down: Tensor, standing: Tensor, spans: Sequence[tuple[int, int, int]], fps: float
 ) -> Tensor:
     """How far each foot moves, (T, S, 3) m: what holds it in its spans, fading outside of them."""
-    slide, lift = _slide(legs, down), _lift(legs, down)
-    offset = torch.zeros_like(legs.hip)
+    slide = _slide(legs, down)
+    wanted = torch.stack([-slide[..., 0], _lift(legs, down), -slide[..., 1]], dim=-1).numpy()  # (T, S, 3)
+    held, placed = standing.numpy(), np.zeros_like(wanted)
     for side, start, stop in spans:
-        held = torch.stack([-slide[start:stop, side, 0], lift[start:stop, side], -slide[start:stop, side, 1]], dim=-1)
-        held[:, [0, 2]] -= held[:, [0, 2]].quantile(0.5, dim=0)
-        offset[start:stop, side] = held
+        placed[start:stop, side] = wanted[start:stop, side]
+        placed[start:stop, side, ::2] -= _middle(wanted[start:stop, side, ::2])
     for side, start, stop in spans:
-        _fade(offset[:, side], standing[:, side], start, stop, fps, legs.scale)
+        _fade(placed[:, side], held[:, side], start, stop, fps, legs.scale)
+    offset = torch.from_numpy(placed)
     sunk = _buoyancy(legs)
     offset[..., 1] = torch.where(sunk > 0, torch.maximum(offset[..., 1], sunk), offset[..., 1])
     offset = _capped(offset, legs.max_move)
@@ -241,40 +245,53 @@ def _buoyancy(legs: Legs) -> Tensor:
     return lift.masked_fill(lift < _TINY_M, 0.0)
 
 
-def _fade(offset: Tensor, held: Tensor, start: int, stop: int, fps: float, scale: float) -> None:
+def _middle(places: Floats) -> Floats:
+    """The median of each column of places (n, 2), the mean of the middle two of an even number. (2,)"""
+    ordered, n = np.sort(places, axis=0), len(places)
+    middle: Floats = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    return middle
+
+
+def _fade(offset: Floats, held: npt.NDArray[np.bool_], start: int, stop: int, fps: float, scale: float) -> None:
     """Let the correction (T, 3) of the span die away on both sides, in place, as far as no other span begins.
 
     After the span it is gone by the last frame, so a clip that ends in a given pose still does.
     """
-    frames = len(offset)
-    for edge, direction in ((start, -1), (stop - 1, 1)):
-        outside = torch.arange(edge + direction, frames if direction > 0 else -1, direction)
-        others = held[outside].nonzero()
-        free = int(others[0]) if len(others) else max(len(outside) - 1, 0) if direction > 0 else frames
-        effort = float(torch.linalg.vector_norm(offset[edge])) / (_EASE_M * scale)
-        ease = min(free, max(1, round(_EASE_S * fps * min(max(effort, 1.0), _LONGEST_EASE))))
-        outside = outside[:ease]
-        amount = torch.arange(1, len(outside) + 1) / (ease + 1)
-        offset[outside] += (1 - amount**3 * (10 + amount * (6 * amount - 15)))[:, None] * offset[edge]
+    before, after = (slice(start - 1, None, -1) if start else slice(0)), slice(stop, None)
+    for edge, outside in ((start, before), (stop - 1, after)):
+        others = np.flatnonzero(held[outside])
+        room = len(held[outside])
+        free = int(others[0]) if len(others) else room if outside is before else max(room - 1, 0)
+        effort = math.hypot(*offset[edge].tolist()) / (_EASE_M * scale)
+        ease = max(1, round(_EASE_S * fps * min(max(effort, 1.0), _LONGEST_EASE)))
+        if outside is after or len(others):
+            ease = min(free, ease)
+        frames = min(ease, room)
+        amount = np.arange(1, frames + 1, dtype=offset.dtype) / (ease + 1)
+        offset[outside][:frames] += (1 - amount**3 * (10 + amount * (6 * amount - 15)))[:, None] * offset[edge]
 
 
 # --- legs that follow -------------------------------------------------------------------------------------------------
 
 
-def bend_legs(clip: VrmClip, legs: Legs, offset: Tensor) -> VrmClip:
-    """The clip with ankles moved by ``offset`` (T, S, 3); frames without one keep their numbers."""
-    ankle = legs.parts[..., 0, :]
-    hinge = quat_rotate(legs.quats[..., 0, :], ankle.new_tensor([1.0, 0.0, 0.0]))
-    turn = turn_leg(*(points.double() for points in (legs.hip, legs.knee, ankle, ankle + offset, hinge)))
-    thigh = quat_multiply(turn.thigh, legs.quats[..., 0, :].double())
-    shank = quat_multiply(turn.shank, legs.quats[..., 1, :].double())
-    chain = [legs.hips_quat.double(), thigh, shank, legs.quats[..., 2, :].double()]
-    tracks = dict(clip.rotations)
+def bend_legs(clip: VrmClip, legs: Legs, offset: Tensor) -> tuple[VrmClip, Tensor]:
+    """The clip with ankles moved by ``offset`` (T, S, 3), and where the parts of the feet are then (T, S, P, 3).
+
+    Frames without an offset keep their numbers.
+    """
+    hip, knee, ankle = legs.hip.double(), legs.knee.double(), legs.parts[..., 0, :].double()
+    hinge = quat_rotate(legs.quats[..., 0, :].double(), ankle.new_tensor([1.0, 0.0, 0.0]))
+    turn = turn_leg(hip, knee, ankle, ankle + offset, hinge)
+    turns = torch.stack([turn.thigh, turn.shank])  # (2, T, S, 4)
+    bent = quat_multiply(turns, legs.quats[..., :2, :].double().movedim(-2, 0))
+    chain = torch.stack([legs.hips_quat.double(), bent[0], bent[1], legs.quats[..., 2, :].double()])  # (4, T, S, 4)
+    local = normalize(quat_multiply(quat_conjugate(chain[:-1]), chain[1:])).to(clip.hips)  # (3 bones, T, S, 4)
+    names = [[side + bone for side in legs.sides] for bone in _LEG]
+    kept = torch.stack([torch.stack([clip.rotations[name] for name in row], dim=1) for row in names])
+    near = torch.where((local * kept).sum(-1, keepdim=True) < 0, -local, local)
     moved = (offset != 0).any(-1, keepdim=True)  # (T, S, 1)
-    for i, bone in enumerate(_LEG):
-        local = normalize(quat_multiply(quat_conjugate(chain[i]), chain[i + 1])).to(clip.hips)  # (T, S, 4)
-        for s, side in enumerate(legs.sides):
-            kept = clip.rotations[side + bone]
-            near = torch.where((local[:, s] * kept).sum(-1, keepdim=True) < 0, -local[:, s], local[:, s])
-            tracks[side + bone] = torch.where(moved[:, s], near, kept)
-    return replace(clip, rotations=tracks)
+    tracks = torch.where(moved, near, kept).movedim(2, 1).flatten(0, 1).contiguous()  # (3 * S, T, 4)
+    rotations = dict(clip.rotations) | dict(zip(itertools.chain(*names), tracks.unbind(0), strict=True))
+    steps = quat_rotate(turns, torch.stack([knee - hip, ankle - knee]))  # (2, T, S, 3) thigh and shank as they are now
+    shift = torch.where(moved, hip + steps[0] + steps[1] - ankle, 0.0).to(legs.parts)  # (T, S, 3): toes go along
+    return replace(clip, rotations=rotations), legs.parts + shift[..., None, :]

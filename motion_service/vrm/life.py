@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -114,7 +114,7 @@ def add_life(
     if mood is not None and mood not in MOODS:
         raise BadRequest(f"{mood!r} is no mood: use {', '.join(MOODS)} or none", field="expressions")
     generator = torch.Generator().manual_seed(seed % 2**63)
-    fingers = dict(_relaxed_fingers(clip, generator, block * clip.seconds))
+    fingers = _relaxed_fingers(clip, generator, block * clip.seconds)
     if block:
         generator.manual_seed((seed + 0x9E3779B9 * block) % 2**63)
     faces = _faces(clip, set(expressions), mood, generator) | dict(clip.expressions)
@@ -181,16 +181,20 @@ def _wandering_gaze(clip: VrmClip, generator: torch.Generator) -> Tensor:
 # --- hands ------------------------------------------------------------------------------------------------------------
 
 
-def _relaxed_fingers(clip: VrmClip, generator: torch.Generator, since: float) -> Iterator[tuple[str, Tensor]]:
-    """(bone, local rotations (T, 4)) of all 30 finger bones: a natural curl that hardly moves. ``since``: s before."""
-    time = since + _times(clip)
-    axes = {"Thumb": _THUMB_AXIS} | dict.fromkeys(_CURL_DEG, _CURL_AXIS)
+def _relaxed_fingers(clip: VrmClip, generator: torch.Generator, since: float) -> dict[str, Tensor]:
+    """{bone: local rotations (T, 4)} of all 30 finger bones: a natural curl that hardly moves. ``since``: s before."""
+    bones, axes, curls, sways, mirrors = [], [], [], [], []
     for side in ("left", "right"):
         for finger, degrees in {"Thumb": _THUMB_DEG, **_CURL_DEG}.items():
             hz, phase = _uniform(*_FINGER_SWAY_HZ, generator), _uniform(0, 2 * math.pi, generator)
-            sway = _FINGER_SWAY * torch.sin(2 * math.pi * hz * time + phase)  # (T,)
-            joints = _THUMB_JOINTS if finger == "Thumb" else _FINGER_JOINTS
-            axis = normalize(torch.tensor(axes[finger]))
-            for joint, curl in zip(joints, degrees, strict=True):
-                left = axis_angle_to_quat(axis, math.radians(curl) + sway * curl / max(degrees))
-                yield f"{side}{finger}{joint}", left if side == "left" else left * torch.tensor(_MIRROR)
+            thumb = finger == "Thumb"
+            for joint, curl in zip(_THUMB_JOINTS if thumb else _FINGER_JOINTS, degrees, strict=True):
+                bones.append(f"{side}{finger}{joint}")
+                axes.append(_THUMB_AXIS if thumb else _CURL_AXIS)
+                curls.append(math.radians(curl))
+                sways.append((2 * math.pi * hz, phase, _FINGER_SWAY * curl / max(degrees)))
+                mirrors.append((1.0, 1.0, 1.0, 1.0) if side == "left" else _MIRROR)
+    speed, phase_of, size = torch.tensor(sways)[..., None].unbind(1)  # (30, 1) each
+    sway = size * torch.sin(speed * (since + _times(clip)) + phase_of)  # (30, T)
+    turns = axis_angle_to_quat(normalize(torch.tensor(axes))[:, None], torch.tensor(curls)[:, None] + sway)
+    return dict(zip(bones, (turns * torch.tensor(mirrors)[:, None]).unbind(0), strict=True))

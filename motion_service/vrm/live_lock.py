@@ -52,7 +52,7 @@ def lock_live(clip: VrmClip, body: Body, memory: Tensor) -> tuple[VrmClip, Tenso
     remembered = memory.expand(clip.num_frames, -1).reshape(-1, 2, MEMORY // 2).clone()
     remembered[:, sides] = torch.from_numpy(after).to(memory)
     offset = torch.from_numpy(offsets).to(clip.hips)  # (T, S, 3)
-    return bend_legs(clip, legs, offset), remembered.flatten(1)
+    return bend_legs(clip, legs, offset)[0], remembered.flatten(1)
 
 
 def _correct(legs: Legs, label: npt.NDArray[np.bool_], memory: Array, fps: float) -> tuple[Array, Array]:

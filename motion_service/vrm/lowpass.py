@@ -23,5 +23,5 @@ def smooth(track: Tensor, sigma_frames: float) -> Tensor:
     padded = torch.cat([before, flat, after])  # (T + 2 radius, n)
     place = torch.arange(-radius, radius + 1, dtype=track.dtype, device=track.device)
     kernel = torch.exp(-0.5 * (place / sigma_frames) ** 2)
-    smoothed = torch.nn.functional.conv1d(padded.T[:, None], (kernel / kernel.sum())[None, None])  # (n, 1, T)
-    return smoothed[:, 0].T.reshape(track.shape)
+    smoothed = padded.unfold(0, 2 * radius + 1, 1) @ (kernel / kernel.sum())  # (T, n)
+    return smoothed.reshape(track.shape)

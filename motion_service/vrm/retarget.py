@@ -10,7 +10,7 @@ and the bend of toes are not in the data: hands and toes stay as they are, the f
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -29,7 +29,7 @@ from motion_service.geometry.rotation import (
     rotmat_to_quat,
 )
 from motion_service.humanoid import CONTACT_BONES
-from motion_service.vrm.body import MANNEQUIN_BODY, Body, pose_body
+from motion_service.vrm.body import MANNEQUIN_BODY, pose_body
 from motion_service.vrm.hinge import smoothstep, solve_hinge, swing_hinge
 from motion_service.vrm.source_rest import JOINT, JOINT_BONES, JOINT_PARENTS, REST_DIRECTIONS
 
@@ -45,6 +45,13 @@ KNEE_SINE: Final = (0.12, 0.40)
 ELBOW_SINE: Final = (0.10, 0.35)
 """The same for an elbow: 6 and 20 degrees."""
 
+_SEEN: Final = torch.tensor(
+    [
+        [JOINT[bone] for bone in ("leftUpperLeg", "rightUpperLeg", "spine")],
+        [JOINT[bone] for bone in ("neck", "leftShoulder", "rightShoulder")],
+    ]
+)
+"""(2, 3) the joints that tell how hips and upper chest are turned."""
 # Limbs K = left leg, right leg, left arm, right arm, each a joint where a bone starts.
 _ROOTS: Final = [JOINT[bone] for bone in ("leftUpperLeg", "rightUpperLeg", "leftUpperArm", "rightUpperArm")]
 _MIDDLES: Final = [JOINT[bone] for bone in ("leftLowerLeg", "rightLowerLeg", "leftLowerArm", "rightLowerArm")]
@@ -55,10 +62,14 @@ _REST_HINGES: Final = torch.tensor([[1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0]]
 _TOE_OUT: Final = torch.atan2(REST_DIRECTIONS[_TOES, 0], REST_DIRECTIONS[_TOES, 2])[:, None, None]
 """(2, 1, 1) how far the line from ankle to toes turns outward in the T-pose, radians."""
 
-_LEGS: Final = Body(
-    {bone: place for bone, place in MANNEQUIN_BODY.rest.items() if bone.endswith(("hips", "Leg", "Foot", "Toes"))}
-)
+_LEGS: Final = MANNEQUIN_BODY.legs
 """What of the mannequin tells where the floor is."""
+_LEG_LENGTH: Final = float(
+    _LEGS.offsets[[_LEGS.index("leftLowerLeg"), _LEGS.index("leftFoot")]].norm(dim=-1).sum()
+)  # m
+_FEET: Final = [_LEGS.index(bone) for bone in CONTACT_BONES]
+_FEET_REST: Final = torch.tensor([_LEGS.rest[bone][1] for bone in CONTACT_BONES])
+"""(4,) height of the contact joints when the sole lies on the floor, m."""
 _MIN_LENGTH: Final = 1e-6
 """A bone shorter than this has no direction, m."""
 
@@ -96,32 +107,30 @@ def bone_directions(positions: Tensor) -> Tensor:
 def _world_orientations(directions: Tensor, fps: float) -> Tensor:
     """World orientation of every bone (T, 22, 4) from bone directions (T, 22, 3)."""
     world = torch.zeros(*directions.shape[:2], 4, dtype=directions.dtype)
-    hips = _fit_rotation(directions, ["leftUpperLeg", "rightUpperLeg", "spine"])
-    chest = _fit_rotation(directions, ["neck", "leftShoulder", "rightShoulder"])
-    world[:, JOINT["hips"]], world[:, JOINT["upperChest"]] = hips, chest
-    world[:, JOINT["spine"]] = quat_slerp(hips, chest, hips.new_tensor(SPINE_SHARE))
-    world[:, JOINT["chest"]] = quat_slerp(hips, chest, hips.new_tensor(CHEST_SHARE))
-    head = _swing(chest, directions, [JOINT["head"]])[:, 0]
-    world[:, JOINT["head"]] = head
-    world[:, JOINT["neck"]] = quat_slerp(chest, head, hips.new_tensor(NECK_SHARE))
-    world[:, [JOINT["leftShoulder"], JOINT["rightShoulder"]]] = _swing(chest, directions, _ROOTS[2:])
+    trunk = _fit_rotations(directions)
+    hips, chest = trunk[:, :1], trunk[:, 1:]
+    swung = _swing(chest, directions, [JOINT["head"], *_ROOTS[2:]])  # (T, 3, 4)
+    world[:, [JOINT["hips"], JOINT["upperChest"]]] = trunk
+    world[:, [JOINT["spine"], JOINT["chest"]]] = quat_slerp(hips, chest, hips.new_tensor([SPINE_SHARE, CHEST_SHARE]))
+    world[:, [JOINT["neck"]]] = quat_slerp(chest, swung[:, :1], hips.new_tensor([NECK_SHARE]))
+    world[:, [JOINT["head"], JOINT["leftShoulder"], JOINT["rightShoulder"]]] = swung
     _fill_limbs(world, directions, fps)
     return world
 
 
-def _fit_rotation(directions: Tensor, children: list[str]) -> Tensor:
-    """The rotation (T, 4) that best takes the rest directions of these children to the seen ones (Kabsch 1976)."""
-    joints = [JOINT[bone] for bone in children]
-    seen, rest = directions[:, joints], REST_DIRECTIONS[joints]  # (T, 3, 3) rows are directions
+def _fit_rotations(directions: Tensor) -> Tensor:
+    """Orientation (T, 2, 4) of hips and upper chest: the one that best takes the rest directions of their children to
+    the seen ones (Kabsch 1976)."""
+    seen, rest = directions[:, _SEEN], REST_DIRECTIONS[_SEEN]  # (T, 2, 3, 3) rows are directions
     u, _, vt = torch.linalg.svd(seen.mT @ rest)
-    u = torch.cat([u[..., :2], u[..., 2:] * torch.linalg.det(u @ vt).sign()[:, None, None]], dim=-1)
+    u = torch.cat([u[..., :2], u[..., 2:] * torch.linalg.det(u @ vt).sign()[..., None, None]], dim=-1)
     return rotmat_to_quat(u @ vt)
 
 
 def _swing(parent: Tensor, directions: Tensor, joints: list[int]) -> Tensor:
-    """The parent's orientation (T, 4) and then the shortest turn that points each bone at its joint. (T, J, 4)"""
-    seen = quat_rotate(quat_conjugate(parent)[:, None], directions[:, joints])
-    return quat_multiply(parent[:, None], quat_between(REST_DIRECTIONS[joints], seen))
+    """The parent's orientation (T, 1, 4) and then the shortest turn that points each bone at its joint. (T, J, 4)"""
+    seen = quat_rotate(quat_conjugate(parent), directions[:, joints])
+    return quat_multiply(parent, quat_between(REST_DIRECTIONS[joints], seen))
 
 
 def _fill_limbs(world: Tensor, directions: Tensor, fps: float) -> None:
@@ -129,12 +138,9 @@ def _fill_limbs(world: Tensor, directions: Tensor, fps: float) -> None:
     upper, lower, toes = (directions[:, joints].movedim(1, 0) for joints in (_MIDDLES, _ENDS, _TOES))  # (K, T, 3)
     hips, chest = world[:, JOINT["hips"]], world[:, JOINT["upperChest"]]
     hinges = _limb_hinges(torch.stack([hips, hips, chest, chest]), upper, lower, toes, fps)
-    roots = _aim(REST_DIRECTIONS[_MIDDLES], _REST_HINGES, upper, hinges)
-    middles = _aim(REST_DIRECTIONS[_ENDS], _REST_HINGES, lower, hinges)
-    feet = _aim(REST_DIRECTIONS[_TOES], _REST_HINGES[:2], toes, hinges[:2])
-    world[:, _ROOTS], world[:, _MIDDLES] = roots.movedim(0, 1), middles.movedim(0, 1)
-    world[:, _ENDS] = torch.cat([feet, middles[2:]]).movedim(0, 1)
-    world[:, _TOES] = feet.movedim(0, 1)
+    aimed = _aim(_AIMED, torch.cat([upper, lower, toes]), torch.cat([hinges, hinges, hinges[:2]])).movedim(0, 1)
+    hands, feet = aimed[:, 6:8], aimed[:, 8:]
+    world[:, [*_ROOTS, *_MIDDLES, *_ENDS, *_TOES]] = torch.cat([aimed[:, :8], feet, hands, feet], dim=1)
 
 
 def _limb_hinges(parent: Tensor, upper: Tensor, lower: Tensor, toes: Tensor, fps: float) -> Tensor:
@@ -160,15 +166,16 @@ def _limb_hinges(parent: Tensor, upper: Tensor, lower: Tensor, toes: Tensor, fps
     return quat_rotate(parent, hinges)
 
 
-def _aim(rest_bone: Tensor, rest_hinge: Tensor, bone: Tensor, hinge: Tensor) -> Tensor:
-    """Orientation (K, T, 4) that takes ``rest_bone`` (K, 3) to ``bone`` (K, T, 3), and the hinge as near as can be.
+def _aim(rest: _Rest, bone: Tensor, hinge: Tensor) -> Tensor:
+    """Orientation (K, T, 4) that takes the rest bones to ``bone`` (K, T, 3), and the hinge as near as can be.
 
     A hinge that lies along the bone says nothing: then the shortest swing decides.
     """
     side = hinge - (hinge * bone).sum(-1, keepdim=True) * bone
     lost = torch.linalg.vector_norm(side, dim=-1, keepdim=True) < 1e-3
-    side = torch.where(lost, swing_hinge(bone, rest_bone, rest_hinge), side)
-    return rotmat_to_quat(_frame(bone, side) @ _frame(rest_bone, rest_hinge)[:, None].mT)
+    if bool(lost.any()):
+        side = torch.where(lost, swing_hinge(bone, rest.bones, rest.hinges), side)
+    return rotmat_to_quat(_frame(bone, side) @ rest.frames[:, None].mT)
 
 
 def _frame(bone: Tensor, side: Tensor) -> Tensor:
@@ -177,14 +184,31 @@ def _frame(bone: Tensor, side: Tensor) -> Tensor:
     return torch.stack([bone, upright, torch.linalg.cross(bone, upright)], dim=-1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """Bones of the T-pose that are to be aimed, in the order K of what they are aimed at."""
+
+    bones: Tensor  # (K, 3) direction
+    hinges: Tensor  # (K, 3)
+    frames: Tensor  # (K, 3, 3) of both
+
+
+def _rest_of(joints: list[int], hinges: Tensor) -> _Rest:
+    bones = REST_DIRECTIONS[joints]
+    return _Rest(bones, hinges, _frame(bones, hinges))
+
+
+_AIMED: Final = _rest_of([*_MIDDLES, *_ENDS, *_TOES], torch.cat([_REST_HINGES, _REST_HINGES, _REST_HINGES[:2]]))
+"""Upper and lower part of each limb, then the feet."""
+
+
 def _leg_scale(positions: Tensor) -> float:
     """Length of the mannequin's legs by that of the source's (median over time); 1 if the source has none."""
     thigh, shin = (
         (positions[:, a] - positions[:, b]) for a, b in ((_MIDDLES[:2], _ROOTS[:2]), (_ENDS[:2], _MIDDLES[:2]))
     )
     source = float((torch.linalg.vector_norm(thigh, dim=-1) + torch.linalg.vector_norm(shin, dim=-1)).median())
-    own = float(_LEGS.offsets[[_LEGS.index("leftLowerLeg"), _LEGS.index("leftFoot")]].norm(dim=-1).sum())
-    return own / source if source > _MIN_LENGTH else 1.0
+    return _LEG_LENGTH / source if source > _MIN_LENGTH else 1.0
 
 
 def _ground(clip: VrmClip) -> VrmClip:
@@ -192,9 +216,7 @@ def _ground(clip: VrmClip) -> VrmClip:
 
     Without any contact the lowest point of the feet touches the floor.
     """
-    feet = [_LEGS.index(bone) for bone in CONTACT_BONES]
-    rest = torch.tensor([_LEGS.rest[bone][1] for bone in CONTACT_BONES])
-    above = pose_body(_LEGS, clip)[0][:, feet, 1] - rest  # (T, 4)
+    above = pose_body(_LEGS, clip)[0][:, _FEET, 1] - _FEET_REST  # (T, 4)
     toes_down = above[:, [1, 3]][clip.contacts[:, [1, 3]] > 0.5]
     height = toes_down.median() if len(toes_down) else above.min()
     return replace(clip, hips=clip.hips - height * clip.hips.new_tensor([0.0, 1.0, 0.0]))

@@ -51,7 +51,7 @@ from tests.browser.answers import (
     play,
 )
 from tests.browser.service_process import ServiceProcess
-from tests.fakes import MINI, Api, StartApi
+from tests.fakes import MINI, Api, StartApi, with_bones
 from tests.vrm.avatar_files import FULL, MANNEQUIN, MANNEQUINS, any_rotations, make_avatar, make_document, pack, without
 from tests.vrm.source_figure import real
 from tests.vrm.test_hostile_avatars import EVIL, HOSTILE, LEAKS, places_of
@@ -159,11 +159,11 @@ def mini_clips() -> dict[str, SourceClip]:
 
     async def generate() -> dict[str, SourceClip]:
         worker = Worker()
-        source = DiffusionSource(load_checkpoint(MINI), UseEncoder(), worker, device="cpu")
+        source = DiffusionSource(load_checkpoint(MINI), UseEncoder(), worker)
         worker.start()
         try:
             return {
-                prompt: await source.generate(SourceRequest(prompt_to_plan(prompt), SECONDS, seed))
+                prompt: with_bones(await source.generate(SourceRequest(prompt_to_plan(prompt), SECONDS, seed)))
                 for seed, prompt in enumerate(PROMPTS)
             }
         finally:

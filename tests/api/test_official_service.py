@@ -11,9 +11,10 @@ import pytest
 
 from motion_service.config import Config
 from motion_service.main import Service, load_service
+from motion_service.mdm.published import DIRECTORIES, Kind
 from motion_service.schemas import GenerateRequest
 from motion_service.vrm.body import CANONICAL_BODY
-from tests.mdm.official_files import DIRECTORIES, Kind, write_checkpoint_files, write_clip, write_distilbert
+from tests.mdm.official_files import write_checkpoint_files, write_clip, write_distilbert
 
 
 def write_statistics(data_dir: Path) -> None:

@@ -23,6 +23,7 @@ from motion_service.export.bvh import clip_to_bvh
 from motion_service.export.vrm_json import encode_response
 from motion_service.export.vrma import clip_to_vrma
 from motion_service.mdm.checkpoint import load_checkpoint
+from motion_service.mdm_adapter.decode import decode
 from motion_service.mdm_adapter.mini import DiffusionSource
 from motion_service.prompt.plan import prompt_to_plan
 from motion_service.source import SourceRequest
@@ -74,10 +75,10 @@ def mini_clip() -> VrmClip:
 
     async def generate() -> VrmClip:
         worker = Worker()
-        source = DiffusionSource(load_checkpoint(MINI), UseEncoder(), worker, device="cpu")
+        source = DiffusionSource(load_checkpoint(MINI), UseEncoder(), worker)
         worker.start()
         try:
-            return (await source.generate(SourceRequest(prompt_to_plan("a person walks and waves"), 2.0, 1))).clip
+            return decode(await source.generate(SourceRequest(prompt_to_plan("a person walks and waves"), 2.0, 1)))[0]
         finally:
             await worker.stop()
 

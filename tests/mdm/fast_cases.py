@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from motion_service.diffusion.samplers import sample_ddpm
 from motion_service.diffusion.schedule import named_schedule
 from motion_service.mdm.fast import Engine, FastDenoiser
-from motion_service.mdm.fast_rows import Clip, Seat, new_plan
+from motion_service.mdm.fast_pool import Pool, Start, new_plan
 from motion_service.mdm.guidance import conditioned
 from motion_service.mdm.network import Denoiser, NetworkSpec
 
@@ -22,6 +23,7 @@ PLAIN = dataclasses.replace(SPEC, context_frames=0, mask_frames=False)
 HIDDEN_TEXT = dataclasses.replace(SPEC, text_hidden=12)
 TARGETED = dataclasses.replace(SPEC, target_encoder="split", target_layers=1)
 STEPS = 4
+LONGEST = 20
 SCHEDULE = named_schedule("cosine", STEPS)
 
 
@@ -36,21 +38,21 @@ def network_of(spec: NetworkSpec, seed: int = 3) -> Denoiser:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request, in the tensors that both paths take."""
+    """A clip that somebody wants, in the tensors that both paths take."""
 
+    seed: int
+    frames: int
     tokens: Tensor  # (1, L, E)
     mask: Tensor  # (1, L)
-    start: Tensor  # (T, F)
-    noise: Tensor  # (S, T, F)
     prefix: Tensor | None  # (C, F)
     target: Tensor | None  # (1, D)
     scale: float
     steps: int = STEPS
 
-    @property
-    def plan(self) -> list[tuple[int, float, float, float]]:
+    def start(self, slot: int, entry: int) -> Start:
         rows = SCHEDULE.without_noisiest(STEPS - self.steps).descending()
-        return [(step.t, step.coef_x0, step.coef_xt, step.sigma) for step in rows]
+        plan = new_plan([(step.t, step.coef_x0, step.coef_xt, step.sigma) for step in rows], self.scale)
+        return Start(slot, entry, self.frames, self.seed, plan, self.prefix)
 
 
 def ask(
@@ -71,10 +73,10 @@ def ask(
         asked = torch.rand(1, 8, generator=draw) < 0.5
         target = network.encode_target(torch.randn(1, 8, 3, generator=draw) * asked[..., None], asked)
     return Asked(
+        seed=seed,
+        frames=frames,
         tokens=torch.randn(1, tokens, spec.text_width, generator=draw),
         mask=mask,
-        start=torch.randn(frames, spec.features, generator=draw),
-        noise=torch.randn(steps, frames, spec.features, generator=draw),
         prefix=torch.randn(spec.context_frames, spec.features, generator=draw) if spec.context_frames else None,
         target=target,
         scale=scale,
@@ -82,36 +84,42 @@ def ask(
     )
 
 
-def answer_of(network: Denoiser, asked: Asked) -> Tensor:
-    """(T, F) by the Denoiser and the plain sampler, alone and without padding."""
+def answer_of(network: Denoiser, pool: Pool, asked: Asked) -> Tensor:
+    """(T, F) by the Denoiser and the plain sampler, alone and without padding, on the pool's noise."""
+    noise = pool.noise(asked.seed, asked.frames, asked.steps).cpu()
     prefix = None if asked.prefix is None else asked.prefix[None]
     scale = torch.tensor(asked.scale)
     denoise = conditioned(network, asked.tokens, asked.mask, scale, prefix=prefix, target=asked.target)
-    noise = iter(asked.noise[:, None])
-    schedule = SCHEDULE.without_noisiest(STEPS - asked.steps)
-    return sample_ddpm(denoise, asked.start[None], schedule, lambda x: next(noise))[0]
+    steps = iter(noise[1:, None])
+    return sample_ddpm(denoise, noise[:1], SCHEDULE.without_noisiest(STEPS - asked.steps), lambda x: next(steps))[0]
 
 
-def clip_of(fast: FastDenoiser, asked: Asked, columns: int) -> Clip:
-    text = fast.prepare_text(asked.tokens, asked.mask, asked.target, columns=columns)
-    plan = new_plan(asked.plan, asked.scale, fast.device)
-    where = fast.device
-    prefix = None if asked.prefix is None else asked.prefix.to(where)
-    return Clip(text, plan, asked.start.to(where), asked.noise.to(where), prefix)
+def pool_of(fast: FastDenoiser, slots: int, columns: int) -> Pool:
+    """Room for clips of 20 rows, a text each."""
+    return fast.new_pool(slots, LONGEST, STEPS, slots, columns)
 
 
-def together(
-    fast: FastDenoiser, clips: list[Clip], first_rows: list[int], columns: int, engine: Engine, longest: int = 20
-) -> list[Tensor]:
+def begin(pool: Pool, asked: Sequence[Asked], slots: Sequence[int]) -> None:
+    """Texts into the entries of the slots' numbers, and the clips into the slots."""
+    stage = pool.text_stage(len(asked))
+    targets = [one.target[0] for one in asked if one.target is not None]
+    stage.fill(slots, [one.tokens[0] for one in asked], [one.mask[0] for one in asked], targets or None)
+    stage.fold()
+    pool.begin([one.start(slot, slot) for slot, one in zip(slots, asked, strict=True)])
+
+
+def step(fast: FastDenoiser, pool: Pool, asked: dict[int, Asked], engine: Engine, count: int = 1) -> None:
+    """Step these clips by slot, in this order, on a front that has room for more."""
+    rows = [(slot, pool.context + one.frames) for slot, one in asked.items()]
+    front = pool.front(min(len(rows) + 1, pool.slots), sum(length for _, length in rows) + 5, LONGEST)
+    front.seat(rows)
+    front.draw()
+    fast.step(front, engine=engine, count=count)
+
+
+def together(fast: FastDenoiser, pool: Pool, asked: Sequence[Asked], engine: Engine) -> list[Tensor]:
     """Frames of clips that are stepped in one batch."""
-    size = max(first_rows) + longest
-    rows = fast.new_rows(len(clips), size, longest, STEPS, columns, even=engine == "plain")
-    rows.join([Seat(slot, first, clip) for slot, (first, clip) in enumerate(zip(first_rows, clips, strict=True))])
-    made: list[Tensor] = []
-    for _ in range(STEPS):
-        fast.step(rows, engine=engine)
-        ended = [int(done) for done in rows.progress]
-        assert ended == [min(ended[0], STEPS - 1)] * len(clips)
-    for first, clip in zip(first_rows, clips, strict=True):
-        made.append(rows.clip(first, rows.context + len(clip.start)).clone())
-    return made
+    begin(pool, asked, range(len(asked)))
+    for _ in range(max(one.steps for one in asked)):
+        step(fast, pool, dict(enumerate(asked)), engine)
+    return [pool.read([slot], one.frames)[0] for slot, one in enumerate(asked)]

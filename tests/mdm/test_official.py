@@ -19,9 +19,10 @@ from motion_service.mdm.convert import convert_checkpoint, pickle_to_safetensors
 from motion_service.mdm.network import Denoiser
 from motion_service.mdm.official import OfficialCheckpoint, find_weights, iteration_of, load_official
 from motion_service.mdm.official_keys import is_parameter, state_dict_to_spec_facts
+from motion_service.mdm.published import ARGS, FILES, Kind
 from motion_service.text_bert import BertEncoder
 from motion_service.text_clip import ClipEncoder
-from tests.mdm.official_files import ARGS, FILES, Kind, new_spec, new_state_dict, write_checkpoint_files
+from tests.mdm.official_files import new_spec, new_state_dict, write_checkpoint_files
 
 KEY_LISTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "spec" / "state-dict-keys"
 KINDS: list[Kind] = list(ARGS)

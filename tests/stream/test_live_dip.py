@@ -15,6 +15,7 @@ from motion_service.config import Config
 from motion_service.engine.worker import Worker
 from motion_service.loading import load_sources
 from motion_service.mdm import trust
+from motion_service.mdm.published import DIRECTORIES
 from motion_service.mdm_adapter.live_official import LiveOfficialSource, carry_over
 from motion_service.prompt.plan import prompt_to_plan
 from motion_service.source import LiveOrder, LiveSource, join_clips, slice_clip
@@ -23,7 +24,7 @@ from motion_service.timeline import read_plan
 from motion_service.vrm.body import MANNEQUIN_BODY, clip_to_body, pose_body
 from motion_service.vrm.fitting import Fitting
 from tests.fakes import make_wave
-from tests.mdm.official_files import DIRECTORIES, write_checkpoint_files, write_distilbert
+from tests.mdm.official_files import write_checkpoint_files, write_distilbert
 
 ORDER = LiveOrder(seed=5)
 

@@ -62,6 +62,7 @@ from motion_service.training.scores import (
     recognition,
     side_and_direction,
 )
+from tests.fakes import with_bones
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "data" / "motion" / "training" / "corpus.xz"
@@ -417,18 +418,22 @@ def tiny_checkpoint() -> Checkpoint:
 PROMPTS = ["a person walks", "she walks forward, then waves her left hand", "左手を振る"]
 
 
-def test_a_batch_makes_the_clips_of_the_service() -> None:
+@pytest.mark.parametrize(("steps", "sampler"), [(None, "ddpm"), (2, "ddim")])
+def test_a_batch_makes_the_clips_of_the_service(steps: int | None, sampler: Any) -> None:
     checkpoint, encoder = tiny_checkpoint(), SumEncoder()
     wishes = [(text, seed) for text in PROMPTS for seed in (3, 4)]
-    made = BatchGenerator(checkpoint, encoder, torch.device("cpu"), batch=4).generate(wishes, 3.0)
+    generator = BatchGenerator(checkpoint, encoder, torch.device("cpu"), batch=4, steps=steps, ddim=sampler == "ddim")
+    made = generator.generate(wishes, 3.0)
 
     async def serve() -> list[VrmClip]:
         worker = Worker()
         worker.start()
         try:
             source = DiffusionSource(checkpoint, encoder, worker)
-            plans = [(prompt_to_plan(text), seed) for text, seed in wishes]
-            return [(await source.generate(SourceRequest(plan, 3.0, seed))).clip for plan, seed in plans]
+            asked = [
+                SourceRequest(prompt_to_plan(text), 3.0, seed, steps=steps, sampler=sampler) for text, seed in wishes
+            ]
+            return [with_bones(await source.generate(request)).clip for request in asked]
         finally:
             await worker.stop()
 
@@ -453,6 +458,11 @@ def test_prepared_texts_stand_in_for_the_encoder(tmp_path: Path) -> None:
         prepared.encode(["never seen"])
     with pytest.raises(BadRequest, match="prepare-text"):
         read_prepared_texts(tmp_path / "none.npz")
+
+
+def test_steps_that_the_model_does_not_have_are_refused() -> None:
+    with pytest.raises(BadRequest, match="1 to 4"):
+        BatchGenerator(tiny_checkpoint(), SumEncoder(), torch.device("cpu"), steps=5)
 
 
 def test_texts_of_another_encoder_are_refused() -> None:

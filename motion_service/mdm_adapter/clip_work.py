@@ -1,0 +1,118 @@
+"""What a run of a diffusion model is made from, and how sources hand one in."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, cast
+
+import numpy as np
+from torch import Tensor
+
+from motion_service.clips import TextEmbedding
+from motion_service.diffusion.schedule import Schedule, Step, Variance, evenly_spaced, respace
+from motion_service.engine.run import Priority, SamplingRun
+from motion_service.engine.worker import Worker
+from motion_service.source import LiveOrder
+
+_numbers: Final = itertools.count()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipWork:
+    """One clip, or one window after a prefix, all on the CPU. Features are normalised."""
+
+    text: TextEmbedding
+    steps: tuple[Step, ...]
+    """In sampling order."""
+    guidance: float
+    frames: int
+    """T to be made, without the prefix."""
+    seed: int
+    """Of all its noise: 0 .. 2**63 - 1."""
+    prefix: Tensor | None = None
+    """(C, F) frames before it, for window models."""
+    target: tuple[Tensor, Tensor] | None = None
+    """Places (8, 3) and which of them are asked (8,), for models with target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Urgency:
+    """How soon a run is wanted, and by whom."""
+
+    priority: Priority = Priority.INTERACTIVE
+    deadline: float = math.inf
+    """Monotonic seconds."""
+    client: str = ""
+
+
+def order_to_urgency(order: LiveOrder) -> Urgency:
+    """Windows that are played soon go before clips; those of a script without a screen do not."""
+    if math.isinf(order.deadline):
+        return Urgency(client=order.client)
+    return Urgency(Priority.LIVE, order.deadline, order.client)
+
+
+async def sample_clip(
+    worker: Worker, model: str, work: ClipWork, urgency: Urgency | None = None
+) -> tuple[Tensor, float]:
+    """Normalised features (T, F) float32 on the CPU, and the seconds that the run waited for its first step.
+
+    Raises what the worker raises; cancelling the wait ends the run at its next step.
+    """
+    urgency = urgency or Urgency()
+    run = SamplingRun(
+        id=f"{model}-{next(_numbers)}",
+        model=model,
+        frames=work.frames + (0 if work.prefix is None else len(work.prefix)),
+        steps=len(work.steps),
+        priority=urgency.priority,
+        arrival=time.monotonic(),
+        deadline=urgency.deadline,
+        client=urgency.client,
+        work=work,
+    )
+    features = cast("Tensor", await worker.sample(run))
+    return features, max(0.0, (run.began or run.arrival) - run.arrival)
+
+
+class StepTable:
+    """The schedules that one model can be sampled with, each made once: requests ask for a few again and again."""
+
+    def __init__(self, schedule: Schedule, variance: Variance = "small") -> None:
+        self._variance: Variance = variance
+        self._schedules = {schedule.num_steps: schedule}
+        self._whole = schedule
+        self._steps: dict[tuple[int, bool], tuple[Step, ...]] = {}
+
+    def schedule(self, num_steps: int) -> Schedule:
+        """The schedule of so many steps, 1 to those of training, evenly spaced."""
+        if num_steps not in self._schedules:
+            kept = evenly_spaced(self._whole.num_steps, num_steps)
+            self._schedules[num_steps] = respace(self._whole, kept)
+        return self._schedules[num_steps]
+
+    def steps(self, num_steps: int, *, deterministic: bool = False) -> tuple[Step, ...]:
+        """In sampling order: ancestral sampling, or DDIM without fresh noise."""
+        key = num_steps, deterministic
+        if key not in self._steps:
+            schedule = self.schedule(num_steps)
+            self._steps[key] = schedule_to_steps(schedule, deterministic=deterministic, variance=self._variance)
+        return self._steps[key]
+
+
+def schedule_to_steps(
+    schedule: Schedule, *, deterministic: bool = False, variance: Variance = "small"
+) -> tuple[Step, ...]:
+    """The steps of ancestral sampling, or of DDIM without fresh noise."""
+    steps: Iterable[Step] = schedule.descending_ddim() if deterministic else schedule.descending(variance)
+    return tuple(steps)
+
+
+def window_seed(seed: int, index: int) -> int:
+    """Seed of one window of a clip: another for each, the same whenever it is asked for. 63 bits."""
+    words = np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(1))
