@@ -11,6 +11,7 @@ from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding, VrmClip
 from motion_service.errors import BadRequest
+from motion_service.live_frames import LiveFrames, append, clip_to_frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,16 @@ class LiveState:
     """(H, F) what the network reads of the last H frames."""
     places: Tensor
     """(H, 3) float64: heading in rad, x and z in m from which the frame after each row is decoded."""
-    clip: VrmClip
+    frames: LiveFrames
     """The same H frames as motion."""
+    fps: float
+    rest_hips_height: float
+    """Of the source's body, m."""
+
+    @property
+    def clip(self) -> VrmClip:
+        """The motion as a clip, checked."""
+        return self.newest(len(self.frames))
 
     def rewind(self, frame: int) -> LiveState:
         """The state as it was when ``frame`` came next. Raises BadRequest where the history does not reach."""
@@ -153,23 +162,31 @@ class LiveState:
         if not 1 <= kept <= len(self.rows):
             raise BadRequest("this moment of the stream is forgotten", field="frame")
         return replace(
-            self, frame=frame, rows=self.rows[:kept], places=self.places[:kept], clip=slice_clip(self.clip, 0, kept)
+            self, frame=frame, rows=self.rows[:kept], places=self.places[:kept], frames=self.frames.part(0, kept)
         )
 
-    def extend(self, rows: Tensor, places: Tensor, clip: VrmClip, history: int) -> LiveState:
+    def extend(self, rows: Tensor, places: Tensor, frames: LiveFrames, history: int) -> LiveState:
         """The state after ``rows`` (n, F) and their motion, with at most ``history`` frames of past."""
-        joined = join_clips(self.clip, clip)
-        start = max(0, joined.num_frames - history)
-        return LiveState(
-            self.frame + len(rows),
-            torch.cat([self.rows, rows])[start:],
-            torch.cat([self.places, places])[start:],
-            slice_clip(joined, start, joined.num_frames),
+        return replace(
+            self,
+            frame=self.frame + len(rows),
+            rows=torch.from_numpy(append(self.rows.numpy(), rows.numpy(), history)),
+            places=torch.from_numpy(append(self.places.numpy(), places.numpy(), history)),
+            frames=self.frames.then(frames, history),
         )
+
+    def window(self, num_frames: int) -> LiveFrames:
+        """The last ``num_frames`` frames."""
+        return self.frames.part(len(self.frames) - num_frames, len(self.frames))
 
     def newest(self, num_frames: int) -> VrmClip:
-        """The last ``num_frames`` frames."""
-        return slice_clip(self.clip, self.clip.num_frames - num_frames, self.clip.num_frames)
+        """The same as a clip, checked."""
+        return self.window(num_frames).to_clip(self.fps, self.rest_hips_height)
+
+
+def open_state(frame: int, rows: Tensor, places: Tensor, clip: VrmClip) -> LiveState:
+    """The state of a source after the frames of ``clip``, which ``rows`` (H, F) and ``places`` (H, 3) belong to."""
+    return LiveState(frame, rows, places, clip_to_frames(clip), clip.fps, clip.rest_hips_height)
 
 
 @runtime_checkable

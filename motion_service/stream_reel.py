@@ -7,10 +7,19 @@ import math
 from dataclasses import dataclass
 
 from motion_service.clips import VrmClip
+from motion_service.live_frames import Floats, LiveFrames
 from motion_service.source import LiveOrder, LiveSource, LiveState, LiveText
+from motion_service.together import Together
 from motion_service.vrm.fitting import Fitting
-from motion_service.vrm.live_fit import FittedMotion, open_fit, settle_here
-from motion_service.vrm.live_frames import LiveFrames
+from motion_service.vrm.live_fit import FittedMotion, NextWindow, extend_all, open_fit, settle_here
+
+Fitter = Together[NextWindow, FittedMotion]
+"""Puts windows of many streams on their avatars."""
+
+
+def new_fitter() -> Fitter:
+    """One for all streams of an event loop."""
+    return Together(extend_all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +43,26 @@ class Reel:
         return self.state.frame - len(self.fitted.frames) + context_frames
 
     async def advance(
-        self, source: LiveSource, text: LiveText, num_frames: int, order: LiveOrder, history: int, *, settle: bool
+        self,
+        source: LiveSource,
+        text: LiveText,
+        num_frames: int,
+        order: LiveOrder,
+        history: int,
+        fitter: Fitter,
+        *,
+        settle: bool = False,
     ) -> Reel:
         """With the next ``num_frames`` frames; ``settle``: they end in a neutral stance."""
         state = await source.advance(self.state, text, num_frames, order, history)
-        fitted = await asyncio.to_thread(self._fit, state.newest(num_frames), text.mood, history, settle)
-        return Reel(state, fitted)
-
-    def _fit(self, window: VrmClip, mood: str | None, history: int, settle: bool) -> FittedMotion:
-        return self.fitted.extend(settle_here(window) if settle else window, mood, history)
+        window = state.window(num_frames)
+        if settle:
+            window = await asyncio.to_thread(settle_here, window, state.rest_hips_height, state.fps)
+        return Reel(state, await fitter.call(NextWindow(self.fitted, window, text.mood, history)))
 
     def frames(self, fps: float) -> int:
         """How many frames of a stream at ``fps`` are made: those that lie no later than the source's last one."""
-        return frames_before(self.made, self.state.clip.fps, fps)
+        return frames_before(self.made, self.state.fps, fps)
 
     def take(self, first: int, num_frames: int, fps: float) -> LiveFrames:
         """Frames ``first`` onwards at ``fps``, for the wire."""
@@ -56,7 +72,12 @@ class Reel:
 def open_reel(source: LiveSource, fitting: Fitting, pose: VrmClip | None = None, frame: int = 0) -> Reel:
     """A reel whose next frame is the source's number ``frame``, after a neutral stance or ``pose``."""
     state = source.open(pose, frame)
-    return Reel(state, open_fit(state.clip, fitting, frame))
+    return Reel(state, fit_state(state, fitting))
+
+
+def fit_state(state: LiveState, fitting: Fitting, memory: Floats | None = None) -> FittedMotion:
+    """What is known of a motion, on an avatar. ``memory`` (M,): of the filters of a motion that this one resumes."""
+    return open_fit(state.frames, state.rest_hips_height, state.fps, fitting, state.frame, memory)
 
 
 def frames_before(made: int, source_fps: float, fps: float) -> int:

@@ -24,6 +24,7 @@ from torch import Tensor
 from motion_service.clips import VrmClip
 from motion_service.errors import BadRequest, GenerationFailed
 from motion_service.geometry.rotation import normalize
+from motion_service.live_frames import Floats
 from motion_service.stream_schemas import MAX_TOKEN
 
 _FORMAT: Final = 1
@@ -47,7 +48,7 @@ class Bookmark:
     revision: int
     pose: VrmClip
     """The source's frames before it, VRM 1.0 axes, the source's own body."""
-    memory: Tensor
+    memory: Floats
     """(M,) what the filters of the fit remember."""
 
 
@@ -70,7 +71,7 @@ def write_token(mark: Bookmark, secret: bytes) -> str:
         "hips": pose.hips.numpy().astype("<f4").tobytes(),
         "contacts": (pose.contacts > 0.5).numpy().astype("u1").tobytes(),
         "rate": [pose.fps, pose.rest_hips_height],
-        "memory": mark.memory.numpy().astype("<f4").tobytes(),
+        "memory": mark.memory.astype("<f4").tobytes(),
     }
     packed = zlib.compress(msgpack.packb(fields), 6)
     return base64.urlsafe_b64encode(_sign(packed, secret) + packed).decode()
@@ -102,7 +103,7 @@ def _fields_to_bookmark(fields: dict[str, Any]) -> Bookmark:
     contacts = _numbers(fields["contacts"], "u1").reshape(-1, 4)
     pose = VrmClip(dict(zip(bones, rotations.unbind(0), strict=True)), hips, contacts, *fields["rate"])
     frame, made, revision = fields["numbers"]
-    memory = _numbers(fields["memory"], "<f4")
+    memory = _numbers(fields["memory"], "<f4").numpy()
     return Bookmark(fields["options"], fields["prompt"], frame, made, revision, pose, memory)
 
 

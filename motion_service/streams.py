@@ -19,13 +19,13 @@ from motion_service.source import LiveSource
 from motion_service.stream import Session
 from motion_service.stream_change import Change, StreamOptions, Understood
 from motion_service.stream_pace import Outbox, WindowCosts
-from motion_service.stream_reel import Reel, open_reel, settled_by
+from motion_service.stream_reel import Reel, fit_state, new_fitter, open_reel, settled_by
 from motion_service.stream_schemas import Pose, Prompt, SeekPose, Start, Stop
 from motion_service.stream_token import Bookmark, new_secret, read_token, write_token
 from motion_service.timeline import IDLE, read_plan
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.life import mood_of
-from motion_service.vrm.live_fit import MEMORY, open_fit
+from motion_service.vrm.live_fit import MEMORY
 
 MAX_STREAMS: Final = 64
 MAX_POSE_S: Final = 10.0
@@ -54,6 +54,7 @@ class Streams:
         self.draining = False
         self._secret = new_secret(secret, keys)
         self._costs: dict[str, WindowCosts] = {}
+        self._fitter = new_fitter()
         self._idle: dict[str, Understood] = {}
         self._sessions: dict[str, OpenStream] = {}
 
@@ -100,6 +101,7 @@ class Streams:
             idle,
             options,
             Outbox(start.fps, start.lead_sec),
+            fitter=self._fitter,
             costs=self._costs.setdefault(name, WindowCosts()),
             make_token=lambda session: write_token(_bookmark(session, start), self._secret),
         )
@@ -193,7 +195,7 @@ def _open(source: LiveSource, fitting: Fitting, pose: Pose | None, mark: Bookmar
         return open_reel(source, fitting, pose_to_clip(pose), mark.made)
     state = source.open(mark.pose, mark.made)
     memory = mark.memory if len(mark.memory) == MEMORY else None
-    return Reel(state, open_fit(state.clip, fitting, mark.made, memory))
+    return Reel(state, fit_state(state, fitting, memory))
 
 
 def _take_up(start: Start, mark: Bookmark) -> Start:
@@ -213,7 +215,7 @@ def _bookmark(session: Session, start: Start) -> Bookmark:
     made = max(made, session.reel.oldest(source.context_frames))
     reel = session.reel if made == session.reel.made else session.reel.rewind(made)
     options = start.model_dump(exclude=set(_NOT_RESUMED), exclude_defaults=True)
-    pose = reel.state.newest(min(source.context_frames + 1, reel.state.clip.num_frames))
+    pose = reel.state.newest(min(source.context_frames + 1, len(reel.state.frames)))
     return Bookmark(
         {**options, "fps": start.fps},
         session.understood.prompt,

@@ -9,31 +9,52 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, VrmClip
+from motion_service.errors import NonFiniteOutput
 from motion_service.features.vrm_native import (
+    CONTACTS,
     ROOT_VELOCITY,
     VRM_FPS,
     YAW_RATE,
     RootStart,
+    features_to_places,
     features_to_vrm,
+    place_bones,
     vrm_to_features,
 )
-from motion_service.geometry.rotation import quat_rotate, yaw_to_quat
+from motion_service.humanoid import CANONICAL_BONES
+from motion_service.live_frames import FrameLayout, LiveFrames
 from motion_service.mdm_adapter.clip_work import order_to_urgency, window_seed
 from motion_service.mdm_adapter.cues import plan_to_cues
 from motion_service.mdm_adapter.mini import misread
 from motion_service.mdm_adapter.mini_edit import EditingDiffusionSource, hold_first, to_canonical
-from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, SourceRequest, slice_clip
+from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, SourceRequest, open_state, slice_clip
+from motion_service.together import Together, work_alike
 from motion_service.vrm.resample import resample_clip
 
 POSE_FRAMES: Final = 21
 """Frames of a given pose that are used: one more than the prefix, for the first frame's speeds."""
+TOGETHER: Final = 64
+"""How many windows are decoded at a time: more do not fit the cache of a core."""
+_LAYOUT: Final = FrameLayout(CANONICAL_BONES)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sampled:
+    """A window that comes from the model, to be put behind its motion."""
+
+    state: LiveState
+    rows: Tensor
+    """(n, F) normalised."""
+    history: int
 
 
 class LiveDiffusionSource(EditingDiffusionSource):
@@ -79,7 +100,7 @@ class LiveDiffusionSource(EditingDiffusionSource):
             features = FeatureClip(whole.features[1:], "vrm", VRM_FPS)
             rows = (features.features - self._mean) / self._std
         clip = features_to_vrm(features, start)
-        return LiveState(frame, rows, features_to_places(features.features, start), clip)
+        return open_state(frame, rows, features_to_places(features.features, start), clip)
 
     def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
         """A clip with checkpoint, licence, steps and guidance."""
@@ -101,25 +122,35 @@ class LiveDiffusionSource(EditingDiffusionSource):
             sampling.guidance,
             order_to_urgency(order),
         )
-        return await asyncio.to_thread(self._extend, state, window[:num_frames], history)
+        return await self._decoding.call(_Sampled(state, window[:num_frames], history))
 
-    def _extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
-        heading, x, z = state.places[-1].tolist()
-        start = RootStart(heading, x, z)
-        features = self._to_features(rows.clone())
-        clip = features_to_vrm(features, start)
-        return state.extend(rows, features_to_places(features.features, start), clip, history)
+    @cached_property
+    def _decoding(self) -> Together[_Sampled, LiveState]:
+        return Together(self._decode)
+
+    def _decode(self, windows: Sequence[_Sampled]) -> list[LiveState | Exception]:
+        """The states after windows of many streams."""
+        return work_alike(self._decode_alike, windows, lambda window: len(window.rows), TOGETHER)
+
+    def _decode_alike(self, windows: Sequence[_Sampled]) -> list[LiveState | Exception]:
+        """The same for windows of one length."""
+        features = self._denormalise(torch.stack([window.rows for window in windows]))  # (B, T, F)
+        sound = torch.isfinite(features.sum((1, 2))).tolist()
+        starts = torch.stack([window.state.places[-1] for window in windows])
+        places = features_to_places(features, starts)
+        frames = LiveFrames(_LAYOUT, np.empty((*places.shape[:2], _LAYOUT.width), np.float32))
+        local, hips = place_bones(features, places)
+        frames.rotations.copy_(local)
+        frames.hips.copy_(hips)
+        frames.contacts.copy_(features[..., CONTACTS])
+        return [
+            window.state.extend(window.rows, place, LiveFrames(frames.layout, block), window.history)
+            if finite
+            else NonFiniteOutput()
+            for window, place, block, finite in zip(windows, places, frames.block, sound, strict=True)
+        ]
 
 
 def _request(order: LiveOrder) -> SourceRequest:
     """What :meth:`DiffusionSource._decide` wants to know."""
     return SourceRequest(PromptPlan("", "en", ()), 0.0, order.seed, order.steps, order.guidance)
-
-
-def features_to_places(features: Tensor, start: RootStart) -> Tensor:
-    """(T, 3) float64 heading, x and z after each row of (T, 260), the first of which is decoded from ``start``."""
-    rates = features[:, YAW_RATE.start : ROOT_VELOCITY.stop].double() / VRM_FPS
-    yaw = start.heading + torch.cumsum(rates[:, 0], dim=0)
-    step = torch.stack([rates[:, 1], torch.zeros_like(yaw), rates[:, 2]], dim=-1)
-    way = torch.cumsum(quat_rotate(yaw_to_quat(yaw), step), dim=0)
-    return torch.stack([yaw, start.x + way[:, 0], start.z + way[:, 2]], dim=-1)

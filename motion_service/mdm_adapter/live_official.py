@@ -34,12 +34,13 @@ from motion_service.geometry.rotation import (
     quat_slerp,
     quat_unroll,
 )
+from motion_service.live_frames import clip_to_frames
 from motion_service.mdm_adapter.clip_work import order_to_urgency, window_seed
 from motion_service.mdm_adapter.cues import plan_to_caption_cues
 from motion_service.mdm_adapter.mini_edit import hold_first
 from motion_service.mdm_adapter.official import seeded_draw
 from motion_service.mdm_adapter.official_source import OfficialSource, untranslated
-from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, slice_clip
+from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, open_state, slice_clip
 from motion_service.text_encoder import encode_texts
 from motion_service.vrm.body import MANNEQUIN_BODY, clip_to_body
 from motion_service.vrm.joints import vrm_to_joints
@@ -94,7 +95,7 @@ class LiveOfficialSource(OfficialSource):
         """After C rows of features that end facing ``heading``."""
         places = _headings(features, 0.0)
         places[:, 0] += heading - places[-1, 0]
-        return LiveState(frame, self.sampler.normalise(features), places, clip)
+        return open_state(frame, self.sampler.normalise(features), places, clip)
 
     def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
         """A clip with checkpoint, licence, steps and guidance."""
@@ -136,7 +137,7 @@ class LiveOfficialSource(OfficialSource):
         joints = features_to_clip(FeatureClip(features, "humanml3d", HUMANML3D_FPS), RootStart(heading))
         clip = carry_over(state.newest(1), joints_to_vrm(joints), seen)
         places = _headings(features[seen:], float(state.places[-1, 0]))
-        return state.extend(rows, places, clip, history)
+        return state.extend(rows, places, clip_to_frames(clip), history)
 
 
 def carry_over(played: VrmClip, decoded: VrmClip, seen: int) -> VrmClip:

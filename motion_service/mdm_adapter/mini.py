@@ -179,9 +179,13 @@ class DiffusionSource:
 
     def _to_features(self, normalised: Tensor) -> FeatureClip:
         """De-normalise (T, F); contacts become 0 or 1. Raises NonFiniteOutput."""
+        return FeatureClip(self._denormalise(normalised), "vrm", self._config.fps)
+
+    def _denormalise(self, normalised: Tensor) -> Tensor:
+        """(..., F) in physical units; contacts become 0 or 1."""
         features = normalised * self._std + self._mean
-        features[:, CONTACTS] = features[:, CONTACTS].clamp(0, 1).round()
-        return FeatureClip(features, "vrm", self._config.fps)
+        features[..., CONTACTS] = features[..., CONTACTS].clamp(0, 1).round()
+        return features
 
 
 def read_cues(

@@ -17,7 +17,8 @@ from motion_service.diffusion.rollout import continue_smoothly
 from motion_service.engine.costs import H100_FULL
 from motion_service.geometry.rotation import rotvec_to_quat
 from motion_service.humanoid import CANONICAL_HIPS_HEIGHT
-from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip
+from motion_service.live_frames import clip_to_frames
+from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, open_state
 
 FPS = 20.0
 CONTEXT = 20
@@ -102,7 +103,7 @@ class FakeLive:
         rows = torch.zeros(CONTEXT, 4)
         if pose is not None:
             rows[:, 2:] = pose.hips[-1, [0, 2]]
-        return LiveState(frame, rows, torch.zeros(CONTEXT, 3, dtype=torch.float64), _rows_to_clip(rows))
+        return open_state(frame, rows, torch.zeros(CONTEXT, 3, dtype=torch.float64), _rows_to_clip(rows))
 
     def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
         return SourceClip(clip, self.name, "fake", "CC0-1.0", 10, 2.5, order.seed)
@@ -126,7 +127,8 @@ class FakeLive:
         travel = state.rows[-1, 2] + stride * torch.arange(1, self.window_frames + 1) / self.fps
         goal = torch.stack([height + 0.2 * swing, -height + 0.2 * swing, travel, torch.zeros_like(travel)], dim=-1)
         rows = continue_smoothly(state.rows[None, -CONTEXT:], goal[None])[0, :num_frames]
-        return state.extend(rows, torch.zeros(num_frames, 3, dtype=torch.float64), _rows_to_clip(rows), history)
+        places = torch.zeros(num_frames, 3, dtype=torch.float64)
+        return state.extend(rows, places, clip_to_frames(_rows_to_clip(rows)), history)
 
 
 class BatchingDevice:
