@@ -73,7 +73,10 @@ class Service:
         for source in [*self.sources.values(), *([placeholder] if placeholder else [])] if warm_up else []:
             try:
                 await source.generate(SourceRequest(prompt_to_plan(WARM_UP_PROMPT), seconds=DEFAULT_SECONDS, seed=0))
-            except MotionError as error:  # requests will fall back, each with its reason
+            except (
+                MotionError,
+                RuntimeError,
+            ) as error:  # no memory, say: requests will fall back, each with its reason
                 log_event("warm-up failed", level=logging.ERROR, error=error, provider=source.name)
         gc.collect()
         gc.freeze()

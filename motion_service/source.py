@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding, VrmClip
-from motion_service.errors import BadRequest
+from motion_service.errors import BadRequest, MotionError
 from motion_service.live_frames import LiveFrames, append, clip_to_frames
 
 
@@ -165,16 +165,6 @@ class LiveState:
             self, frame=frame, rows=self.rows[:kept], places=self.places[:kept], frames=self.frames.part(0, kept)
         )
 
-    def extend(self, rows: Tensor, places: Tensor, frames: LiveFrames, history: int) -> LiveState:
-        """The state after ``rows`` (n, F) and their motion, with at most ``history`` frames of past."""
-        return replace(
-            self,
-            frame=self.frame + len(rows),
-            rows=torch.from_numpy(append(self.rows.numpy(), rows.numpy(), history)),
-            places=torch.from_numpy(append(self.places.numpy(), places.numpy(), history)),
-            frames=self.frames.then(frames, history),
-        )
-
     def window(self, num_frames: int) -> LiveFrames:
         """The last ``num_frames`` frames."""
         return self.frames.part(len(self.frames) - num_frames, len(self.frames))
@@ -182,6 +172,28 @@ class LiveState:
     def newest(self, num_frames: int) -> VrmClip:
         """The same as a clip, checked."""
         return self.window(num_frames).to_clip(self.fps, self.rest_hips_height)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveRows:
+    """What a network made of the frames that follow a state."""
+
+    state: LiveState
+    rows: Tensor
+    """(n, F)."""
+    history: int
+    """How many frames of past are kept."""
+
+    def then(self, places: Tensor, frames: LiveFrames) -> LiveState:
+        """The state after them; ``places`` (n, 3) and ``frames`` are what they mean."""
+        state = self.state
+        return replace(
+            state,
+            frame=state.frame + len(self.rows),
+            rows=torch.from_numpy(append(state.rows.numpy(), self.rows.numpy(), self.history)),
+            places=torch.from_numpy(append(state.places.numpy(), places.numpy(), self.history)),
+            frames=state.frames.then(frames, self.history),
+        )
 
 
 def open_state(frame: int, rows: Tensor, places: Tensor, clip: VrmClip) -> LiveState:
@@ -223,14 +235,27 @@ class LiveSource(Protocol):
         """A clip made of these texts in this way, with where it comes from."""
         ...
 
-    async def advance(
-        self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
-    ) -> LiveState:
-        """``state`` and the next ``num_frames`` (at most ``window_frames``) frames, which continue it.
+    async def sample(self, state: LiveState, text: LiveText, order: LiveOrder) -> Tensor:
+        """What the network makes of the next ``window_frames`` frames, (P, F) as in :attr:`LiveState.rows`.
 
-        At most ``history`` frames of past are kept. Raises GenerationFailed; cancelling frees the model.
+        They continue ``state`` without a jump. Raises GenerationFailed; cancelling frees the model.
         """
         ...
+
+    def extend_all(self, windows: Sequence[LiveRows]) -> list[LiveState | MotionError]:
+        """The states after windows of any streams, each cut to any length; of numbers that make no pose, the error.
+
+        Takes a millisecond for one and a small part of that for each further one: call it in a thread.
+        """
+        ...
+
+
+def extend_state(source: LiveSource, window: LiveRows) -> LiveState:
+    """:meth:`LiveSource.extend_all` for one. Raises GenerationFailed for numbers that make no pose."""
+    (state,) = source.extend_all([window])
+    if isinstance(state, MotionError):
+        raise state
+    return state
 
 
 def slice_clip(clip: VrmClip, start: int, stop: int) -> VrmClip:

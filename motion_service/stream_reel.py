@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from motion_service.clips import VrmClip
+from motion_service.errors import MotionError, NonFiniteOutput
 from motion_service.live_frames import Floats, LiveFrames
-from motion_service.source import LiveOrder, LiveSource, LiveState, LiveText
+from motion_service.source import LiveOrder, LiveRows, LiveSource, LiveState, LiveText
 from motion_service.together import Together
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.live_fit import FittedMotion, NextWindow, extend_all, open_fit, settle_here
-
-Fitter = Together[NextWindow, FittedMotion]
-"""Puts windows of many streams on their avatars."""
-
-
-def new_fitter() -> Fitter:
-    """One for all streams of an event loop."""
-    return Together(extend_all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +45,13 @@ class Reel:
         num_frames: int,
         order: LiveOrder,
         history: int,
-        fitter: Fitter,
+        extender: Extender,
         *,
         settle: bool = False,
     ) -> Reel:
         """With the next ``num_frames`` frames; ``settle``: they end in a neutral stance."""
-        state = await source.advance(self.state, text, num_frames, order, history)
-        window = state.window(num_frames)
-        if settle:
-            window = await asyncio.to_thread(settle_here, window, state.rest_hips_height, state.fps)
-        return Reel(state, await fitter.call(NextWindow(self.fitted, window, text.mood, history)))
+        rows = (await source.sample(self.state, text, order))[:num_frames]
+        return await extender.call(NextFrames(source, self, rows, text.mood, history, settle))
 
     def frames(self, fps: float) -> int:
         """How many frames of a stream at ``fps`` are made: those that lie no later than the source's last one."""
@@ -67,6 +60,50 @@ class Reel:
     def take(self, first: int, num_frames: int, fps: float) -> LiveFrames:
         """Frames ``first`` onwards at ``fps``, for the wire."""
         return self.fitted.take(first, num_frames, fps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NextFrames:
+    """What the model made for a reel, to be decoded and fitted."""
+
+    source: LiveSource
+    reel: Reel
+    rows: Tensor
+    """(n, F)."""
+    mood: str | None
+    history: int
+    settle: bool
+
+
+Extender = Together[NextFrames, Reel]
+"""Puts windows of many streams behind their reels."""
+
+
+def new_extender() -> Extender:
+    """One for all streams of a process: they are decoded and fitted in one thread, as more only hinder each other."""
+    return Together(extend_reels, name="motion-windows")
+
+
+@torch.inference_mode()
+def extend_reels(items: Sequence[NextFrames]) -> list[Reel | Exception]:
+    """Decode and fit in one go. For each reel the longer one, or what was wrong with its frames."""
+    states: list[LiveState | MotionError] = [NonFiniteOutput()] * len(items)
+    for source in {id(item.source): item.source for item in items}.values():
+        rows = [row for row, item in enumerate(items) if item.source is source]
+        windows = [LiveRows(items[row].reel.state, items[row].rows, items[row].history) for row in rows]
+        for row, state in zip(rows, source.extend_all(windows), strict=True):
+            states[row] = state
+    sound = {row: state for row, state in enumerate(states) if isinstance(state, LiveState)}
+    fitted = extend_all([_next_window(items[row], state) for row, state in sound.items()])
+    reels = {row: Reel(state, motion) for (row, state), motion in zip(sound.items(), fitted, strict=True)}
+    return [reels[row] if isinstance(state, LiveState) else state for row, state in enumerate(states)]
+
+
+def _next_window(item: NextFrames, state: LiveState) -> NextWindow:
+    window = state.window(len(item.rows))
+    if item.settle:
+        window = settle_here(window, state.rest_hips_height, state.fps)
+    return NextWindow(item.reel.fitted, window, item.mood, item.history)
 
 
 def open_reel(source: LiveSource, fitting: Fitting, pose: VrmClip | None = None, frame: int = 0) -> Reel:

@@ -19,7 +19,7 @@ from motion_service.source import LiveSource
 from motion_service.stream import Session
 from motion_service.stream_change import Change, StreamOptions, Understood
 from motion_service.stream_pace import Outbox, WindowCosts
-from motion_service.stream_reel import Reel, fit_state, new_fitter, open_reel, settled_by
+from motion_service.stream_reel import Reel, fit_state, new_extender, open_reel, settled_by
 from motion_service.stream_schemas import Pose, Prompt, SeekPose, Start, Stop
 from motion_service.stream_token import Bookmark, new_secret, read_token, write_token
 from motion_service.timeline import IDLE, read_plan
@@ -54,7 +54,7 @@ class Streams:
         self.draining = False
         self._secret = new_secret(secret, keys)
         self._costs: dict[str, WindowCosts] = {}
-        self._fitter = new_fitter()
+        self._extender = new_extender()
         self._idle: dict[str, Understood] = {}
         self._sessions: dict[str, OpenStream] = {}
 
@@ -101,7 +101,7 @@ class Streams:
             idle,
             options,
             Outbox(start.fps, start.lead_sec),
-            fitter=self._fitter,
+            extender=self._extender,
             costs=self._costs.setdefault(name, WindowCosts()),
             make_token=lambda session: write_token(_bookmark(session, start), self._secret),
         )

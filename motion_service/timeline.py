@@ -13,7 +13,16 @@ from typing import Final
 
 from motion_service.clips import PromptPlan, Segment, VrmClip
 from motion_service.prompt.times import times_to_seconds
-from motion_service.source import LiveOrder, LiveSource, LiveState, LiveText, SourceClip, SourceRequest
+from motion_service.source import (
+    LiveOrder,
+    LiveRows,
+    LiveSource,
+    LiveState,
+    LiveText,
+    SourceClip,
+    SourceRequest,
+    extend_state,
+)
 
 IDLE: Final = PromptPlan(
     "a person stands idle",
@@ -84,7 +93,8 @@ async def play_script(
     while state.frame < end:
         text, next_start = script.at(state.frame)
         until = min(end, state.frame + source.window_frames, next_start or end)
-        state = await source.advance(state, text, until - state.frame, order, history)
+        rows = (await source.sample(state, text, order))[: until - state.frame]
+        state = await asyncio.to_thread(extend_state, source, LiveRows(state, rows, history))
     return state.newest(num_frames)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -18,10 +19,16 @@ Result = TypeVar("Result")
 class Together(Generic[Item, Result]):
     """Work on lists of items in a thread, called one item at a time from an event loop."""
 
-    def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result | Exception]], *, most: int = 256) -> None:
-        """``work`` gives for each item its result, or what to raise for it; of at most ``most`` items at a time."""
+    def __init__(
+        self, work: Callable[[Sequence[Item]], Sequence[Result | Exception]], *, most: int = 256, name: str = "together"
+    ) -> None:
+        """``work`` gives for each item its result, or what to raise for it; of at most ``most`` items at a time.
+
+        ``name``: of the thread, which lives as long as the process.
+        """
         self._work = work
         self._most = most
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._serving: asyncio.Task[None] | None = None
 
@@ -45,7 +52,8 @@ class Together(Generic[Item, Result]):
 
     async def _answer(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
-            results = await asyncio.to_thread(self._work, [item for item, _ in batch])
+            items = [item for item, _ in batch]
+            results = await asyncio.get_running_loop().run_in_executor(self._thread, self._work, items)
         except Exception as error:  # the edge of the thread: it is for those who asked, and the next are answered
             results = [error] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):

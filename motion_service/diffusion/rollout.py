@@ -6,6 +6,7 @@ Tevet et al. 2025, "CLoSD", section 4. What drives a window (text, length, cance
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import count
 from typing import Final
 
@@ -59,11 +60,18 @@ def continue_smoothly(prefix: Tensor, frames: Tensor, blend: int = BLEND_FRAMES)
     frame is moved to where the last two were heading, at their speed; both offsets are let go, over ``blend`` and half
     as many frames, by quintic Hermite polynomials (inertialisation: Bollo, "Inertialization", GDC 2018).
     """
+    of_value, of_speed = _fading(frames.shape[1], blend, frames.device)
     speed = prefix[:, -1] - prefix[:, -2]  # (B, F) a frame
     offset = prefix[:, -1] + speed - frames[:, 0]
     hurry = speed - (frames[:, 1] - frames[:, 0])
-    frame = torch.arange(frames.shape[1], device=frames.device)[None, :, None]
-    s, r = (frame / blend).clamp(max=1.0), (frame / (blend / 2)).clamp(max=1.0)
-    of_value = 1 - 10 * s**3 + 15 * s**4 - 6 * s**5
-    of_speed = blend / 2 * (r - 6 * r**3 + 8 * r**4 - 3 * r**5)
     return frames + offset[:, None] * of_value + hurry[:, None] * of_speed
+
+
+@lru_cache(maxsize=16)
+def _fading(num_frames: int, blend: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Share of an offset in value, and frames' worth of one in speed, that are left at each frame: (1, P, 1) each."""
+    with torch.inference_mode(False):
+        frame = torch.arange(num_frames, device=device)[None, :, None]
+        s, r = (frame / blend).clamp(max=1.0), (frame / (blend / 2)).clamp(max=1.0)
+        of_value = 1 - 10 * s**3 + 15 * s**4 - 6 * s**5
+        return of_value, blend / 2 * (r - 6 * r**3 + 8 * r**4 - 3 * r**5)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, VrmClip
-from motion_service.errors import NonFiniteOutput
+from motion_service.errors import MotionError, NonFiniteOutput
 from motion_service.features.vrm_native import (
     CONTACTS,
     ROOT_VELOCITY,
@@ -36,8 +35,17 @@ from motion_service.mdm_adapter.clip_work import order_to_urgency, window_seed
 from motion_service.mdm_adapter.cues import plan_to_cues
 from motion_service.mdm_adapter.mini import misread
 from motion_service.mdm_adapter.mini_edit import EditingDiffusionSource, hold_first, to_canonical
-from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, SourceRequest, open_state, slice_clip
-from motion_service.together import Together, work_alike
+from motion_service.source import (
+    LiveOrder,
+    LiveRows,
+    LiveState,
+    LiveText,
+    SourceClip,
+    SourceRequest,
+    open_state,
+    slice_clip,
+)
+from motion_service.together import work_alike
 from motion_service.vrm.resample import resample_clip
 
 POSE_FRAMES: Final = 21
@@ -45,16 +53,6 @@ POSE_FRAMES: Final = 21
 TOGETHER: Final = 64
 """How many windows are decoded at a time: more do not fit the cache of a core."""
 _LAYOUT: Final = FrameLayout(CANONICAL_BONES)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sampled:
-    """A window that comes from the model, to be put behind its motion."""
-
-    state: LiveState
-    rows: Tensor
-    """(n, F) normalised."""
-    history: int
 
 
 class LiveDiffusionSource(EditingDiffusionSource):
@@ -109,10 +107,8 @@ class LiveDiffusionSource(EditingDiffusionSource):
         labelled = self._to_source_clip(clip, _request(order), sampling, (), warnings, {})
         return replace(labelled, facts={"captions": [text.caption for text in texts]})
 
-    async def advance(
-        self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
-    ) -> LiveState:
-        """The next ``num_frames`` frames."""
+    async def sample(self, state: LiveState, text: LiveText, order: LiveOrder) -> Tensor:
+        """The next window, normalised (P, 260)."""
         sampling, _ = self._decide(_request(order))
         window, _ = await self.sample_window(
             text.embedding,
@@ -122,31 +118,24 @@ class LiveDiffusionSource(EditingDiffusionSource):
             sampling.guidance,
             order_to_urgency(order),
         )
-        return await self._decoding.call(_Sampled(state, window[:num_frames], history))
+        return window
 
-    @cached_property
-    def _decoding(self) -> Together[_Sampled, LiveState]:
-        return Together(self._decode)
+    def extend_all(self, windows: Sequence[LiveRows]) -> list[LiveState | MotionError]:
+        """The states after windows, each decoded from the place where its motion stands."""
+        return work_alike(self._extend_alike, windows, lambda window: len(window.rows), TOGETHER)
 
-    def _decode(self, windows: Sequence[_Sampled]) -> list[LiveState | Exception]:
-        """The states after windows of many streams."""
-        return work_alike(self._decode_alike, windows, lambda window: len(window.rows), TOGETHER)
-
-    def _decode_alike(self, windows: Sequence[_Sampled]) -> list[LiveState | Exception]:
+    def _extend_alike(self, windows: Sequence[LiveRows]) -> list[LiveState | MotionError]:
         """The same for windows of one length."""
         features = self._denormalise(torch.stack([window.rows for window in windows]))  # (B, T, F)
         sound = torch.isfinite(features.sum((1, 2))).tolist()
-        starts = torch.stack([window.state.places[-1] for window in windows])
-        places = features_to_places(features, starts)
-        frames = LiveFrames(_LAYOUT, np.empty((*places.shape[:2], _LAYOUT.width), np.float32))
+        places = features_to_places(features, torch.stack([window.state.places[-1] for window in windows]))
         local, hips = place_bones(features, places)
+        frames = LiveFrames(_LAYOUT, np.empty((*hips.shape[:2], _LAYOUT.width), np.float32))
         frames.rotations.copy_(local)
         frames.hips.copy_(hips)
         frames.contacts.copy_(features[..., CONTACTS])
         return [
-            window.state.extend(window.rows, place, LiveFrames(frames.layout, block), window.history)
-            if finite
-            else NonFiniteOutput()
+            window.then(place, LiveFrames(_LAYOUT, block)) if finite else NonFiniteOutput()
             for window, place, block, finite in zip(windows, places, frames.block, sound, strict=True)
         ]
 

@@ -7,7 +7,6 @@ difference is carried into the new frames and dies away.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly
+from motion_service.errors import GenerationFailed, MotionError
 from motion_service.features.humanml3d import (
     HUMANML3D_FPS,
     ROOT_TURN,
@@ -40,7 +40,7 @@ from motion_service.mdm_adapter.cues import plan_to_caption_cues
 from motion_service.mdm_adapter.mini_edit import hold_first
 from motion_service.mdm_adapter.official import seeded_draw
 from motion_service.mdm_adapter.official_source import OfficialSource, untranslated
-from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, open_state, slice_clip
+from motion_service.source import LiveOrder, LiveRows, LiveState, LiveText, SourceClip, open_state, slice_clip
 from motion_service.text_encoder import encode_texts
 from motion_service.vrm.body import MANNEQUIN_BODY, clip_to_body
 from motion_service.vrm.joints import vrm_to_joints
@@ -113,31 +113,30 @@ class LiveOfficialSource(OfficialSource):
             facts={"engine": self.sampler.engine, "captions": [text.caption for text in texts]},
         )
 
-    async def advance(
-        self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
-    ) -> LiveState:
-        """The next ``num_frames`` frames."""
+    async def sample(self, state: LiveState, text: LiveText, order: LiveOrder) -> Tensor:
+        """The next window, normalised (P, 263)."""
         seed = window_seed(order.seed, state.frame)
         run, _ = self.sampler.new_run(order.steps, order.guidance, seeded_draw(seed, official=False))
+        prefix = state.rows[-self.context_frames :]
         window, _ = await self.sample_window(
-            text.embedding,
-            state.rows[-self.context_frames :],
-            seed,
-            self.sampler.steps(run),
-            run.guidance,
-            order_to_urgency(order),
+            text.embedding, prefix, seed, self.sampler.steps(run), run.guidance, order_to_urgency(order)
         )
-        return await asyncio.to_thread(self._extend, state, window, num_frames, history)
+        return continue_smoothly(prefix[None], window[None])[0]
 
-    def _extend(self, state: LiveState, window: Tensor, num_frames: int, history: int) -> LiveState:
-        rows = continue_smoothly(state.rows[None, -self.context_frames :], window[None])[0, :num_frames]
-        seen = self.context_frames - 1
+    def extend_all(self, windows: Sequence[LiveRows]) -> list[LiveState | MotionError]:
+        """The states after windows, each decoded together with the frames before it."""
+        return [self._extend(window) for window in windows]
+
+    def _extend(self, window: LiveRows) -> LiveState | MotionError:
+        state, seen = window.state, self.context_frames - 1
         heading = float(state.places[-self.context_frames, 0])
-        features = self.sampler.to_features(torch.cat([state.rows[-seen:], rows]))
-        joints = features_to_clip(FeatureClip(features, "humanml3d", HUMANML3D_FPS), RootStart(heading))
-        clip = carry_over(state.newest(1), joints_to_vrm(joints), seen)
-        places = _headings(features[seen:], float(state.places[-1, 0]))
-        return state.extend(rows, places, clip_to_frames(clip), history)
+        features = self.sampler.to_features(torch.cat([state.rows[-seen:], window.rows]))
+        try:
+            joints = features_to_clip(FeatureClip(features, "humanml3d", HUMANML3D_FPS), RootStart(heading))
+            clip = carry_over(state.newest(1), joints_to_vrm(joints), seen)
+        except GenerationFailed as error:
+            return error
+        return window.then(_headings(features[seen:], float(state.places[-1, 0])), clip_to_frames(clip))
 
 
 def carry_over(played: VrmClip, decoded: VrmClip, seen: int) -> VrmClip:

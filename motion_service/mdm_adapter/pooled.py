@@ -32,8 +32,8 @@ from motion_service.telemetry import log_event
 EncodeTarget = Callable[[Tensor, Tensor], Tensor]
 """Places (8, 3) and which are asked (8,), on the CPU -> (D,) on the CPU."""
 
-FOLDS: Final = (1, 8, 64)
-"""Texts that one graph prepares: the smallest that holds what is new is taken."""
+FOLDS: Final = (1, 4, 16)
+"""Texts that one graph prepares: the smallest that holds what is new is taken; larger ones take much memory."""
 TIMED: Final = 3
 """Steps of each shape that warm-up times."""
 
@@ -48,12 +48,12 @@ class Sizes:
     steps: int
     """Most of one clip."""
     columns: int
-    """Most tokens of a text."""
+    """Most tokens of a text; a power of two."""
 
     @property
     def slots(self) -> int:
-        """One batch with the device, one paused."""
-        return 2 * self.batches[-1]
+        """A full batch, and half of one that waits; three quarters must hold a batch, see ``InFlight.room``."""
+        return max(4, 3 * self.batches[-1] // 2)
 
 
 class EventTicket:

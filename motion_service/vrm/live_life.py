@@ -99,8 +99,8 @@ class LiveLife:
         """Weights (B, T, M) of :attr:`moods` that move from ``before`` (B, M) towards those asked for."""
         goal = np.array([[MOOD_WEIGHT * (name == mood) for name in self.moods] for mood in moods], np.float32)
         most = (MOOD_WEIGHT / (_MOOD_S * fps) * np.arange(1, num_frames + 1, dtype=np.float32))[:, None]
-        way = (goal - before)[:, None]
-        return before[:, None] + way.clip(-most, most)
+        felt: Floats = before[:, None] + (goal - before)[:, None].clip(-most, most)
+        return felt
 
 
 def new_life(

@@ -63,7 +63,7 @@ def hold_feet(feet: Feet, memory: Array) -> tuple[Array, Array]:
 
     A memory of NaN: these are the first frames.
     """
-    first = np.isnan(memory).any((-2, -1), keepdims=True)  # (B, 1, 1)
+    first = np.isnan(memory[:, :1, :1])
     memory = np.where(first, 0.0, memory)
     before, speed = (memory[..., columns].reshape(*memory.shape[:2], 2, 3) for columns in (slice(4, 10), slice(10, 16)))
     before = np.where(first[..., None], feet.parts[0], before)

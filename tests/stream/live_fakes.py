@@ -15,10 +15,11 @@ from torch import Tensor
 from motion_service.clips import PromptPlan, TextEmbedding, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly
 from motion_service.engine.costs import H100_FULL
+from motion_service.errors import MotionError
 from motion_service.geometry.rotation import rotvec_to_quat
 from motion_service.humanoid import CANONICAL_HIPS_HEIGHT
-from motion_service.live_frames import clip_to_frames
-from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, open_state
+from motion_service.live_frames import LiveFrames, clip_to_frames
+from motion_service.source import LiveOrder, LiveRows, LiveState, LiveText, SourceClip, open_state
 
 FPS = 20.0
 CONTEXT = 20
@@ -81,8 +82,8 @@ class FakeLive:
     cost: Callable[[], float] = lambda: 0.1
     failures: list[Exception] = field(default_factory=list)
     """Raised by the next windows, one each."""
-    windows: list[tuple[int, str, int]] = field(default_factory=list)
-    """(first frame, caption, frames) of every window that was finished."""
+    windows: list[tuple[int, str]] = field(default_factory=list)
+    """(first frame, caption) of every window that was finished."""
     gate: Callable[[], Awaitable[None]] | None = None
     """Waits for a window in place of ``cost``."""
     device: asyncio.Semaphore | None = None
@@ -108,9 +109,7 @@ class FakeLive:
     def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
         return SourceClip(clip, self.name, "fake", "CC0-1.0", 10, 2.5, order.seed)
 
-    async def advance(
-        self, state: LiveState, text: LiveText, num_frames: int, order: LiveOrder, history: int
-    ) -> LiveState:
+    async def sample(self, state: LiveState, text: LiveText, order: LiveOrder) -> Tensor:
         if self.gate is not None:
             await self.gate()
         elif self.device is None:
@@ -120,15 +119,18 @@ class FakeLive:
                 await asyncio.sleep(self.cost())
         if self.failures:
             raise self.failures.pop(0)
-        self.windows.append((state.frame, text.caption, num_frames))
+        self.windows.append((state.frame, text.caption))
         height, speed, phase, stride = text.embedding.tokens[0].tolist()
         time = (state.frame + torch.arange(self.window_frames)) / self.fps
         swing = torch.sin(speed * time + phase)
         travel = state.rows[-1, 2] + stride * torch.arange(1, self.window_frames + 1) / self.fps
         goal = torch.stack([height + 0.2 * swing, -height + 0.2 * swing, travel, torch.zeros_like(travel)], dim=-1)
-        rows = continue_smoothly(state.rows[None, -CONTEXT:], goal[None])[0, :num_frames]
-        places = torch.zeros(num_frames, 3, dtype=torch.float64)
-        return state.extend(rows, places, clip_to_frames(_rows_to_clip(rows)), history)
+        return continue_smoothly(state.rows[None, -CONTEXT:], goal[None])[0]
+
+    def extend_all(self, windows: Sequence[LiveRows]) -> list[LiveState | MotionError]:
+        return [
+            window.then(torch.zeros(len(window.rows), 3, dtype=torch.float64), _frames(window)) for window in windows
+        ]
 
 
 class BatchingDevice:
@@ -163,6 +165,10 @@ def _wish(text: str) -> Tensor:
     """Height and speed of the swing, its phase, metres a second: any text has its own."""
     generator = torch.Generator().manual_seed(sum(ord(letter) * 31**i for i, letter in enumerate(text)) % 2**31)
     return torch.rand(4, generator=generator) * torch.tensor([0.4, 3.0, 6.0, 0.5]) + torch.tensor([0.0, 1.0, 0.0, 0.0])
+
+
+def _frames(window: LiveRows) -> LiveFrames:
+    return clip_to_frames(_rows_to_clip(window.rows))
 
 
 def _rows_to_clip(rows: Tensor) -> VrmClip:

@@ -235,7 +235,7 @@ def test_texts_take_effect_when_asked() -> None:
             assert player.messages[2]["captions"] == ["turns left"]
 
         player = await play(session, 0.0, act)
-        starts = {caption: first for first, caption, _ in reversed(source.windows)}
+        starts = {caption: first for first, caption in reversed(source.windows)}
         assert starts["bows"] == 100
         assert starts["waves"] == player.messages[1]["from_frame"]
         assert ("runs" not in starts) and starts["idle"] == starts["waves"] + 20, "a text with a length ends in idle"
