@@ -175,22 +175,24 @@ class LiveState:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LiveRows:
-    """What a network made of the frames that follow a state."""
+class LiveWindow:
+    """A window as the network made it, to be put behind a state."""
 
     state: LiveState
     rows: Tensor
-    """(n, F)."""
+    """(P, F)."""
+    num_frames: int
+    """How many of its frames are wanted."""
     history: int
     """How many frames of past are kept."""
 
-    def then(self, places: Tensor, frames: LiveFrames) -> LiveState:
-        """The state after them; ``places`` (n, 3) and ``frames`` are what they mean."""
+    def then(self, rows: Tensor, places: Tensor, frames: LiveFrames) -> LiveState:
+        """The state after ``rows`` (n, F), which continue it without a jump; ``places`` and ``frames`` are theirs."""
         state = self.state
         return replace(
             state,
-            frame=state.frame + len(self.rows),
-            rows=torch.from_numpy(append(state.rows.numpy(), self.rows.numpy(), self.history)),
+            frame=state.frame + len(rows),
+            rows=torch.from_numpy(append(state.rows.numpy(), rows.numpy(), self.history)),
             places=torch.from_numpy(append(state.places.numpy(), places.numpy(), self.history)),
             frames=state.frames.then(frames, self.history),
         )
@@ -238,19 +240,19 @@ class LiveSource(Protocol):
     async def sample(self, state: LiveState, text: LiveText, order: LiveOrder) -> Tensor:
         """What the network makes of the next ``window_frames`` frames, (P, F) as in :attr:`LiveState.rows`.
 
-        They continue ``state`` without a jump. Raises GenerationFailed; cancelling frees the model.
+        Raises GenerationFailed; cancelling frees the model.
         """
         ...
 
-    def extend_all(self, windows: Sequence[LiveRows]) -> list[LiveState | MotionError]:
-        """The states after windows of any streams, each cut to any length; of numbers that make no pose, the error.
+    def extend_all(self, windows: Sequence[LiveWindow]) -> list[LiveState | MotionError]:
+        """The states after windows, which continue those before without a jump; the error where there is no pose.
 
         Takes a millisecond for one and a small part of that for each further one: call it in a thread.
         """
         ...
 
 
-def extend_state(source: LiveSource, window: LiveRows) -> LiveState:
+def extend_state(source: LiveSource, window: LiveWindow) -> LiveState:
     """:meth:`LiveSource.extend_all` for one. Raises GenerationFailed for numbers that make no pose."""
     (state,) = source.extend_all([window])
     if isinstance(state, MotionError):

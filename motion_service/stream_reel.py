@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from motion_service.clips import VrmClip
 from motion_service.errors import MotionError, NonFiniteOutput
 from motion_service.live_frames import Floats, LiveFrames
-from motion_service.source import LiveOrder, LiveRows, LiveSource, LiveState, LiveText
+from motion_service.source import LiveOrder, LiveSource, LiveState, LiveText, LiveWindow
 from motion_service.together import Together
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.live_fit import FittedMotion, NextWindow, extend_all, open_fit, settle_here
@@ -50,8 +49,9 @@ class Reel:
         settle: bool = False,
     ) -> Reel:
         """With the next ``num_frames`` frames; ``settle``: they end in a neutral stance."""
-        rows = (await source.sample(self.state, text, order))[:num_frames]
-        return await extender.call(NextFrames(source, self, rows, text.mood, history, settle))
+        rows = await source.sample(self.state, text, order)
+        window = LiveWindow(self.state, rows, num_frames, history)
+        return await extender.call(NextFrames(source, self.fitted, window, text.mood, settle))
 
     def frames(self, fps: float) -> int:
         """How many frames of a stream at ``fps`` are made: those that lie no later than the source's last one."""
@@ -67,11 +67,9 @@ class NextFrames:
     """What the model made for a reel, to be decoded and fitted."""
 
     source: LiveSource
-    reel: Reel
-    rows: Tensor
-    """(n, F)."""
+    fitted: FittedMotion
+    window: LiveWindow
     mood: str | None
-    history: int
     settle: bool
 
 
@@ -90,8 +88,7 @@ def extend_reels(items: Sequence[NextFrames]) -> list[Reel | Exception]:
     states: list[LiveState | MotionError] = [NonFiniteOutput()] * len(items)
     for source in {id(item.source): item.source for item in items}.values():
         rows = [row for row, item in enumerate(items) if item.source is source]
-        windows = [LiveRows(items[row].reel.state, items[row].rows, items[row].history) for row in rows]
-        for row, state in zip(rows, source.extend_all(windows), strict=True):
+        for row, state in zip(rows, source.extend_all([items[row].window for row in rows]), strict=True):
             states[row] = state
     sound = {row: state for row, state in enumerate(states) if isinstance(state, LiveState)}
     fitted = extend_all([_next_window(items[row], state) for row, state in sound.items()])
@@ -100,10 +97,10 @@ def extend_reels(items: Sequence[NextFrames]) -> list[Reel | Exception]:
 
 
 def _next_window(item: NextFrames, state: LiveState) -> NextWindow:
-    window = state.window(len(item.rows))
+    window = state.window(item.window.num_frames)
     if item.settle:
         window = settle_here(window, state.rest_hips_height, state.fps)
-    return NextWindow(item.reel.fitted, window, item.mood, item.history)
+    return NextWindow(item.fitted, window, item.mood, item.window.history)
 
 
 def open_reel(source: LiveSource, fitting: Fitting, pose: VrmClip | None = None, frame: int = 0) -> Reel:

@@ -15,10 +15,10 @@ from motion_service.clips import PromptPlan, Segment, VrmClip
 from motion_service.prompt.times import times_to_seconds
 from motion_service.source import (
     LiveOrder,
-    LiveRows,
     LiveSource,
     LiveState,
     LiveText,
+    LiveWindow,
     SourceClip,
     SourceRequest,
     extend_state,
@@ -93,8 +93,9 @@ async def play_script(
     while state.frame < end:
         text, next_start = script.at(state.frame)
         until = min(end, state.frame + source.window_frames, next_start or end)
-        rows = (await source.sample(state, text, order))[: until - state.frame]
-        state = await asyncio.to_thread(extend_state, source, LiveRows(state, rows, history))
+        rows = await source.sample(state, text, order)
+        window = LiveWindow(state, rows, until - state.frame, history)
+        state = await asyncio.to_thread(extend_state, source, window)
     return state.newest(num_frames)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, VrmClip
+from motion_service.diffusion.rollout import continue_smoothly
 from motion_service.errors import MotionError, NonFiniteOutput
 from motion_service.features.vrm_native import (
     CONTACTS,
@@ -37,9 +38,9 @@ from motion_service.mdm_adapter.mini import misread
 from motion_service.mdm_adapter.mini_edit import EditingDiffusionSource, hold_first, to_canonical
 from motion_service.source import (
     LiveOrder,
-    LiveRows,
     LiveState,
     LiveText,
+    LiveWindow,
     SourceClip,
     SourceRequest,
     open_state,
@@ -120,13 +121,16 @@ class LiveDiffusionSource(EditingDiffusionSource):
         )
         return window
 
-    def extend_all(self, windows: Sequence[LiveRows]) -> list[LiveState | MotionError]:
+    def extend_all(self, windows: Sequence[LiveWindow]) -> list[LiveState | MotionError]:
         """The states after windows, each decoded from the place where its motion stands."""
-        return work_alike(self._extend_alike, windows, lambda window: len(window.rows), TOGETHER)
+        return work_alike(self._extend_alike, windows, lambda window: window.num_frames, TOGETHER)
 
-    def _extend_alike(self, windows: Sequence[LiveRows]) -> list[LiveState | MotionError]:
-        """The same for windows of one length."""
-        features = self._denormalise(torch.stack([window.rows for window in windows]))  # (B, T, F)
+    def _extend_alike(self, windows: Sequence[LiveWindow]) -> list[LiveState | MotionError]:
+        """The same where as many frames are wanted of each."""
+        before = torch.stack([window.state.rows[-2:] for window in windows])  # (B, 2, F)
+        made = torch.stack([window.rows for window in windows])  # (B, P, F)
+        rows = continue_smoothly(before, made)[:, : windows[0].num_frames]
+        features = self._denormalise(rows)  # (B, T, F)
         sound = torch.isfinite(features.sum((1, 2))).tolist()
         places = features_to_places(features, torch.stack([window.state.places[-1] for window in windows]))
         local, hips = place_bones(features, places)
@@ -135,8 +139,8 @@ class LiveDiffusionSource(EditingDiffusionSource):
         frames.hips.copy_(hips)
         frames.contacts.copy_(features[..., CONTACTS])
         return [
-            window.then(place, LiveFrames(_LAYOUT, block)) if finite else NonFiniteOutput()
-            for window, place, block, finite in zip(windows, places, frames.block, sound, strict=True)
+            window.then(row, place, LiveFrames(_LAYOUT, block)) if finite else NonFiniteOutput()
+            for window, row, place, block, finite in zip(windows, rows, places, frames.block, sound, strict=True)
         ]
 
 

@@ -18,8 +18,8 @@ from motion_service.engine.costs import H100_FULL
 from motion_service.errors import MotionError
 from motion_service.geometry.rotation import rotvec_to_quat
 from motion_service.humanoid import CANONICAL_HIPS_HEIGHT
-from motion_service.live_frames import LiveFrames, clip_to_frames
-from motion_service.source import LiveOrder, LiveRows, LiveState, LiveText, SourceClip, open_state
+from motion_service.live_frames import clip_to_frames
+from motion_service.source import LiveOrder, LiveState, LiveText, LiveWindow, SourceClip, open_state
 
 FPS = 20.0
 CONTEXT = 20
@@ -125,12 +125,10 @@ class FakeLive:
         swing = torch.sin(speed * time + phase)
         travel = state.rows[-1, 2] + stride * torch.arange(1, self.window_frames + 1) / self.fps
         goal = torch.stack([height + 0.2 * swing, -height + 0.2 * swing, travel, torch.zeros_like(travel)], dim=-1)
-        return continue_smoothly(state.rows[None, -CONTEXT:], goal[None])[0]
+        return goal
 
-    def extend_all(self, windows: Sequence[LiveRows]) -> list[LiveState | MotionError]:
-        return [
-            window.then(torch.zeros(len(window.rows), 3, dtype=torch.float64), _frames(window)) for window in windows
-        ]
+    def extend_all(self, windows: Sequence[LiveWindow]) -> list[LiveState | MotionError]:
+        return [_extend(window) for window in windows]
 
 
 class BatchingDevice:
@@ -167,8 +165,9 @@ def _wish(text: str) -> Tensor:
     return torch.rand(4, generator=generator) * torch.tensor([0.4, 3.0, 6.0, 0.5]) + torch.tensor([0.0, 1.0, 0.0, 0.0])
 
 
-def _frames(window: LiveRows) -> LiveFrames:
-    return clip_to_frames(_rows_to_clip(window.rows))
+def _extend(window: LiveWindow) -> LiveState:
+    rows = continue_smoothly(window.state.rows[None, -CONTEXT:], window.rows[None])[0, : window.num_frames]
+    return window.then(rows, torch.zeros(len(rows), 3, dtype=torch.float64), clip_to_frames(_rows_to_clip(rows)))
 
 
 def _rows_to_clip(rows: Tensor) -> VrmClip:
