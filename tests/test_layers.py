@@ -20,7 +20,19 @@ LEVELS: dict[str, int] = {
     **dict.fromkeys(["errors", "config", "geometry", "diffusion", "faults", "humanoid", "wording"], 0),
     **dict.fromkeys(["clips", "schemas", "telemetry"], 1),
     **dict.fromkeys(
-        ["source", "features", "prompt", "text_encoder", "mdm", "engine", "store", "admission", "processes", "client"],
+        [
+            "source",
+            "features",
+            "prompt",
+            "text_encoder",
+            "mdm",
+            "engine",
+            "store",
+            "admission",
+            "processes",
+            "together",
+            "client",
+        ],
         2,
     ),
     **dict.fromkeys(["vrm", "download"], 3),
@@ -46,6 +58,7 @@ ONLY: dict[str, set[str]] = {"store": {"clips", "errors"}, "client": {"schemas",
 """Units that may import less than their level allows."""
 
 PART_OF = {
+    "live_frames": "clips",
     "edit_schemas": "schemas",
     "stream_schemas": "schemas",
     "stream_change": "stream",
@@ -116,6 +129,7 @@ BROAD_EXCEPT: dict[str, str] = {
     "engine.worker:_run_job": "the edge of the model thread: a job fails alone, whatever it raises",
     "mdm_adapter.pooled:prepare": "the edge of a compiler: whatever it throws, plain PyTorch needs none",
     "main:_prepare": "the edge of the device: the service starts, and answers say what is wrong",
+    "together:_answer": "the edge of the thread: what the work throws is for those who asked for it",
     "mdm.convert:_unpickle": "the edge of the converting child process: a broken or hostile file can raise anything",
 }
 """``module:function`` -> why an ``except Exception`` stands there. Only a thread or process edge is a reason."""
