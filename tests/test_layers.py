@@ -127,6 +127,7 @@ BROAD_EXCEPT: dict[str, str] = {
     "engine.worker:_hand_out": "the edge of the model thread: a failing batch loses its own runs only",
     "engine.worker:_complete": "the edge of the device: what it reports belongs to the runs of that batch",
     "engine.worker:_run_job": "the edge of the model thread: a job fails alone, whatever it raises",
+    "mdm_adapter.pooled:_compile_ahead": "the edge of a compiler: this is only to save time",
     "mdm_adapter.pooled:prepare": "the edge of a compiler: whatever it throws, plain PyTorch needs none",
     "main:_prepare": "the edge of the device: the service starts, and answers say what is wrong",
     "together:_answer": "the edge of the thread: what the work throws is for those who asked for it",

@@ -13,6 +13,7 @@ plain PyTorch anywhere, own kernels for few rows, library products and own kerne
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Literal
 
 import torch
@@ -134,6 +135,18 @@ class FastDenoiser:
         from motion_service.mdm.kernels_pool import launch_count
 
         launch_count(front, count)
+
+    def compile_ahead(self, fronts: Iterable[Front], threads: int) -> None:
+        """Compile all kernels that steps of ``fronts`` need side by side, which saves most of a first start.
+
+        Nothing is launched but a few library products on memory that nobody reads. What cannot be compiled is left
+        for the first step to say.
+        """
+        from motion_service.mdm.kernels_compile import compile_ahead
+
+        with compile_ahead(threads):
+            for front in fronts:
+                self.step(front)
 
     @torch.inference_mode()
     def predict(

@@ -60,7 +60,7 @@ def _normed(y, NORM, columns, D: tl.constexpr):
 # --- few rows: products with everything around them folded in ---------------------------------------------------------
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["R", "DEPTH"])
 def embed_kernel(
     STATE, W, PLACED, PACKED, QKV, H, R, DEPTH,
     P: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, D: tl.constexpr,
@@ -94,7 +94,7 @@ def embed_kernel(
         tl.store(H + r[:, None] * D + (n - 3 * D)[None, :], out.to(H.dtype.element_ty), mask=inside[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["R"])
 def product_kernel(
     A, W, SUMS, BIAS, Y, MOMENTS, NORM, OUT, R,
     N: tl.constexpr, K: tl.constexpr, NORMED: tl.constexpr, GELU: tl.constexpr, RESIDUAL: tl.constexpr,
@@ -140,7 +140,7 @@ def product_kernel(
     tl.store(OUT + r[:, None] * N + n[None, :], out.to(OUT.dtype.element_ty), mask=inside[:, None])
 
 
-@triton.jit(do_not_specialize=["AHEAD"])
+@triton.jit(do_not_specialize=["R", "AHEAD", "STEPS", "LONGEST", "DEPTH"])
 def last_kernel(
     Y, W, SUMS, BIAS, STATE, SEATS, PLAN, PROGRESS, SEED, R, AHEAD, STEPS, LONGEST, DEPTH,
     C: tl.constexpr, F: tl.constexpr, P: tl.constexpr, D: tl.constexpr,
@@ -221,7 +221,7 @@ def _attend(
     return out / total[:, None]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B", "R"])
 def attention_kernel(
     QKV, OUT, SEATS, B, R, SCALE,
     H: tl.constexpr, DH: tl.constexpr, BQ: tl.constexpr, BK: tl.constexpr, LOOP: tl.constexpr, EARLY: tl.constexpr,
@@ -266,7 +266,7 @@ def _whole_and_part(Y, row, inside, k, n, D: tl.constexpr, BN: tl.constexpr):
     return y.to(tl.float32), part.to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["AHEAD", "LAYER"])
+@triton.jit(do_not_specialize=["B", "R", "LONGEST", "AHEAD", "STEPS", "LAYER", "LAYERS"])
 def cross_kernel(
     Y, OUT, NORM1, NORM2, TIMES, SHIFT, KEYS, SUMS, BIAS, VALUES, SEATS, ENTRY, PLAN, PROGRESS,
     B, R, LONGEST, AHEAD, STEPS, LAYER, LAYERS, SHARED: tl.constexpr,

@@ -24,7 +24,7 @@ def gather_kernel(STATE, PACKED, OUT, R, DEPTH, P: tl.constexpr, BLOCK: tl.const
     tl.store(OUT + r[:, None] * P + n, x.to(OUT.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["AHEAD"])
+@triton.jit(do_not_specialize=["R", "AHEAD", "STEPS"])
 def norm_guide_kernel(
     Y, NORM, OUT, PACKED, PLAN, PROGRESS, R, AHEAD, STEPS, D: tl.constexpr, BM: tl.constexpr,
     EARLY: tl.constexpr,
@@ -47,7 +47,7 @@ def norm_guide_kernel(
     tl.store(OUT + at, out.to(OUT.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["AHEAD"])
+@triton.jit(do_not_specialize=["R", "AHEAD", "STEPS", "DEPTH"])
 def posterior_kernel(
     X0, STATE, PACKED, PLAN, PROGRESS, SEED, R, AHEAD, STEPS, DEPTH,
     C: tl.constexpr, F: tl.constexpr, P: tl.constexpr, BLOCK: tl.constexpr,

@@ -16,6 +16,7 @@ from torch import Tensor
 from motion_service.mdm import kernels
 from motion_service.mdm.fast_pool import Front
 from motion_service.mdm.fast_weights import FastWeights
+from motion_service.mdm.kernels_compile import launch
 from motion_service.mdm.kernels_launch import AT_ONCE, NOT, Folded, Folds, Tile, launch_cross, score_scale
 
 
@@ -161,7 +162,9 @@ class FewRows:
         tile = tile.within(width)
         k1 = max(16, 1 << (padded.bit_length() - 1))
         k2 = max(16, triton.next_power_of_2(padded - k1)) if padded > k1 else 0
-        kernels.embed_kernel[(triton.cdiv(front.rows, tile.rows) * (4 * width // tile.columns),)](
+        launch(
+            kernels.embed_kernel,
+            (triton.cdiv(front.rows, tile.rows) * (4 * width // tile.columns),),
             *(pool.state, self._folds.first, self._folds.placed, front.packed, self._scratch.qkv, self._scratch.y3),
             *(front.rows, pool.longest, padded, k1, k2, width, tile.rows, tile.columns),
             **tile.options(self._early),
@@ -188,7 +191,9 @@ class FewRows:
         outputs, inputs = weight.shape
         tile = tile.within(min(outputs, self._weights.spec.width))
         kept = norm.moments if norm else bias if moments is None else moments
-        kernels.product_kernel[(triton.cdiv(num, tile.rows) * (outputs // tile.columns),)](
+        launch(
+            kernels.product_kernel,
+            (triton.cdiv(num, tile.rows) * (outputs // tile.columns),),
             *(a, weight, product[1], bias, out if residual is None else residual, kept),
             *(norm.norm if norm else bias, out, num, outputs, inputs),
             *(isinstance(product, Folded), gelu, 0 if residual is None else 2 if norm else 1),
@@ -199,7 +204,9 @@ class FewRows:
     def _attention(self, front: Front, tile: Tile, halves: int) -> None:
         spec, s = self._weights.spec, self._scratch
         keys = max(16, triton.next_power_of_2(front.longest))
-        kernels.attention_kernel[(triton.cdiv(front.longest, tile.rows), spec.heads, halves * front.width)](
+        launch(
+            kernels.attention_kernel,
+            (triton.cdiv(front.longest, tile.rows), spec.heads, halves * front.width),
             *(s.qkv, s.heads, front.seats, front.width, front.rows, score_scale(self._weights)),
             *(spec.heads, spec.width // spec.heads, tile.rows, keys, False),
             **tile.options(self._early),
@@ -208,7 +215,9 @@ class FewRows:
     def _finish(self, front: Front, ahead: int, tile: Tile) -> None:
         """Last norm and projection of both halves, guidance, posterior."""
         pool, blocks = front.pool, triton.cdiv(front.longest - front.pool.context, tile.rows)
-        kernels.last_kernel[(front.width * blocks * triton.cdiv(pool.features, tile.columns),)](
+        launch(
+            kernels.last_kernel,
+            (front.width * blocks * triton.cdiv(pool.features, tile.columns),),
             *(self._scratch.y3, *self._folds.last, pool.state, front.seats, pool.plan, pool.progress, pool.seed),
             *(front.rows, ahead, pool.steps, front.longest, pool.longest),
             *(pool.context, pool.features, self._weights.padded, self._weights.spec.width, tile.rows, tile.columns),

@@ -108,7 +108,7 @@ def _finish_tile(
         )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["R"])
 def product_kernel(
     A, W, BIAS, SUMS, PARTS, Y, NORM, PLACED, PACKED, OUT, OUT_PARTS, R,
     N: tl.constexpr, K: tl.constexpr, NORMED: tl.constexpr, GELU: tl.constexpr, EXACT: tl.constexpr,
@@ -142,7 +142,7 @@ def product_kernel(
         )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["AHEAD", "LAYER"])
+@triton.jit(do_not_specialize=["B", "R", "LONGEST", "AHEAD", "STEPS", "LAYER", "LAYERS"])
 def cross_kernel(
     Y, OUT, OUT_PARTS, NORM, TIMES, SHIFT, KEYS, SUMS, BIAS, VALUES, SEATS, ENTRY, PLAN, PROGRESS,
     B, R, LONGEST, AHEAD, STEPS, LAYER, LAYERS, HALF: tl.constexpr, SHARED: tl.constexpr,

@@ -13,6 +13,7 @@ from torch import Tensor
 from motion_service.mdm import kernels
 from motion_service.mdm.fast_pool import Front
 from motion_service.mdm.fast_weights import FastWeights
+from motion_service.mdm.kernels_compile import launch
 
 
 class Tile(NamedTuple):
@@ -118,7 +119,9 @@ def launch_cross(
     spec, pool, text, norms = weights.spec, front.pool, front.pool.text, weights.layers[layer].norms
     columns = spec.width if tile.is_whole(spec.width) else tile.columns
     programs = triton.cdiv(front.longest, tile.rows) * (spec.width // columns)
-    kernels.cross_kernel[(2 * front.width * programs,)](
+    launch(
+        kernels.cross_kernel,
+        (2 * front.width * programs,),
         *(y, out, norms[0], norms[1], weights.times, text.shift, text.keys, text.sums, text.bias, text.values),
         *(front.seats, pool.entry, pool.plan, pool.progress, front.width, front.rows, front.longest),
         *(ahead, pool.steps, layer, spec.layers, layer == 0),

@@ -20,6 +20,7 @@ from triton.tools.tensor_descriptor import (  # type: ignore[import-not-found, i
 from motion_service.mdm import kernels, kernels_between, kernels_large
 from motion_service.mdm.fast_pool import Front
 from motion_service.mdm.fast_weights import FastWeights
+from motion_service.mdm.kernels_compile import launch
 from motion_service.mdm.kernels_launch import (
     AT_THE_END,
     NOT,
@@ -144,7 +145,9 @@ class ManyRows:
         """Queries, keys and values of the first layer (R, 3D), and its residual (R, D)."""
         weights, folds, pool, tile = self._weights, self._folds, front.pool, tiles.frames
         frames = weights.frame_weight.new_empty(front.rows, weights.padded)
-        kernels_between.gather_kernel[(triton.cdiv(frames.numel() // 4, tile.rows),)](
+        launch(
+            kernels_between.gather_kernel,
+            (triton.cdiv(frames.numel() // 4, tile.rows),),
             *(pool.state, front.packed, frames, front.rows, pool.longest, weights.padded, tile.rows),
             **tile.options(self._early),
         )
@@ -182,7 +185,9 @@ class ManyRows:
         programs = triton.cdiv(len(rows), block.rows) * (outputs // columns)
         pieces = [block.rows, columns // block.pieces]
         to = TensorDescriptor.from_tensor(out, pieces)
-        kernels_large.product_kernel[(min(programs, self._sms * block.programs) if block.programs else programs,)](
+        launch(
+            kernels_large.product_kernel,
+            (min(programs, self._sms * block.programs) if block.programs else programs,),
             TensorDescriptor.from_tensor(rows, [block.rows, step]),
             TensorDescriptor.from_tensor(weight, [columns, step]),
             *(bias, product[1] if isinstance(product, Folded) else bias, sums.parts if sums else bias),
@@ -202,7 +207,9 @@ class ManyRows:
         heads = qkv.new_empty(len(qkv), spec.width)
         keys = min(tile.columns, max(16, triton.next_power_of_2(front.longest)))
         halves = len(qkv) // front.rows
-        kernels.attention_kernel[(triton.cdiv(front.longest, tile.rows), spec.heads, halves * front.width)](
+        launch(
+            kernels.attention_kernel,
+            (triton.cdiv(front.longest, tile.rows), spec.heads, halves * front.width),
             *(qkv, heads, front.seats, front.width, front.rows, score_scale(self._weights)),
             *(spec.heads, spec.width // spec.heads, tile.rows, keys, front.longest > keys),
             **tile.options(self._early),
@@ -219,7 +226,9 @@ class ManyRows:
         parts = self._parts(front.rows, 1)
         for half, tile in enumerate((tiles.cross, tiles.without)):
             columns = 0 if half else text.keys.shape[2] // spec.heads
-            kernels_large.cross_kernel[(front.width * triton.cdiv(front.longest, tile.rows),)](
+            launch(
+                kernels_large.cross_kernel,
+                (front.width * triton.cdiv(front.longest, tile.rows),),
                 *(y, x, parts, norms[0], weights.times, text.shift, text.keys, text.sums, text.bias, text.values),
                 *(front.seats, pool.entry, pool.plan, pool.progress, front.width, front.rows, front.longest),
                 *(ahead, pool.steps, layer, spec.layers, half, layer == 0),
@@ -233,13 +242,17 @@ class ManyRows:
         weights, pool, num = self._weights, front.pool, front.rows
         norm, tile, width = tiles.norm, tiles.frames, weights.spec.width
         mixed = before.y.new_empty(num, width)
-        kernels_between.norm_guide_kernel[(triton.cdiv(num, norm.rows),)](
+        launch(
+            kernels_between.norm_guide_kernel,
+            (triton.cdiv(num, norm.rows),),
             *(before.y, before.norm, mixed, front.packed, pool.plan, pool.progress),
             *(num, ahead, pool.steps, width, norm.rows),
             **norm.options(self._early),
         )
         x0 = F.linear(mixed, weights.last_weight, weights.last_bias)  # (R, P)
-        kernels_between.posterior_kernel[(triton.cdiv(x0.numel() // 4, tile.rows),)](
+        launch(
+            kernels_between.posterior_kernel,
+            (triton.cdiv(x0.numel() // 4, tile.rows),),
             *(x0, pool.state, front.packed, pool.plan, pool.progress, pool.seed, num, ahead, pool.steps, pool.longest),
             *(pool.context, pool.features, weights.padded, tile.rows),
             num_warps=tile.warps,

@@ -7,6 +7,7 @@ only uploads what is new and launches graphs; results come back in one copy whil
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ EncodeTarget = Callable[[Tensor, Tensor], Tensor]
 
 FOLDS: Final = (1, 4, 16)
 """Texts that one graph prepares: the smallest that holds what is new is taken; larger ones take much memory."""
+COMPILERS: Final = min(16, os.cpu_count() or 1)
+"""Threads that compile kernels side by side."""
 TIMED: Final = 3
 """Steps of each shape that warm-up times."""
 
@@ -133,12 +136,23 @@ class PooledResident:
             self._record(("fold", size), stage.fold)
             stage.fill([0], [text[0]], [text[1]])
             self._run(("fold", size))
+        self._compile_ahead()
         for width in reversed(self.limits.batches):  # what the widest graph has reserved holds all others
             try:
                 for length in reversed(self.limits.lengths):
                     self._time(length, width, costs)
             except torch.OutOfMemoryError:
                 self._give_up(width)
+
+    def _compile_ahead(self) -> None:
+        """Compile the kernels of every shape at once; where that fails, each is compiled when it is first launched."""
+        if not (self._pool.kernels and self._graphs.enabled):
+            return
+        shapes = [(length, width) for width in self.limits.batches for length in self.limits.lengths]
+        try:
+            self._fast.compile_ahead((self._new_front(*shape) for shape in shapes), COMPILERS)
+        except Exception as error:  # the edge of a compiler: this is only to save time
+            log_event("kernels were not compiled ahead", level=logging.WARNING, model=self._name, error=error)
 
     def _give_up(self, width: int) -> None:
         """Batches stay below ``width``: the device has no memory for it. Raises OutOfMemoryError when that is 1."""
@@ -299,14 +313,17 @@ class PooledResident:
         """The front of one shape, its graphs recorded at first use."""
         front = self._fronts.get((length, width))
         if front is None:
-            # The mean length counts where rows are packed, so any clip may be in it, unless it is alone.
-            longest = length if width == 1 or not self._pool.kernels else self._sizes.lengths[-1]
-            front = self._pool.front(width, length * width, longest)
+            front = self._new_front(length, width)
             self._record(("step", length, width), lambda: self._fast.step(front))
             if self.limits.loops and (length, width, self._sizes.steps) in self.limits.loops:
                 self._record(("loop", length, width), lambda: self._fast.step(front, count=self._sizes.steps), warm=1)
             self._fronts[length, width] = front
         return front
+
+    def _new_front(self, length: int, width: int) -> Front:
+        """The mean length counts where rows are packed, so any clip may be in it, unless it is alone."""
+        longest = length if width == 1 or not self._pool.kernels else self._sizes.lengths[-1]
+        return self._pool.front(width, length * width, longest)
 
     def _step(self, front: Front, key: tuple[Hashable, ...]) -> None:
         front.draw()
