@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("triton", reason="Triton comes with torch's CUDA build")
 
-from motion_service.mdm.kernels_compile import compile_ahead, launch  # noqa: E402
+from motion_service.mdm.kernels_compile import compile_ahead, launch
 
 
 class Kernel:
