@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from motion_service.client import MotionClient
-from motion_service.errors import ClientError
+from motion_service.errors import MotionError
 
 
 def main(prompt: str = "a person waves with the right hand", service: str = "http://127.0.0.1:7100") -> int:
@@ -13,7 +13,7 @@ def main(prompt: str = "a person waves with the right hand", service: str = "htt
     try:
         with MotionClient(service) as client:
             motion = client.generate(prompt, duration_sec=4, seed=7)
-    except ClientError as error:
+    except MotionError as error:
         print(error.detail, file=sys.stderr)
         return 1
     print(f"{motion.duration_sec:g} s at {motion.fps:g} fps by {motion.metadata.generator}: {motion.url}")

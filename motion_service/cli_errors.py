@@ -24,9 +24,9 @@ def failures_in_one_line() -> Iterator[None]:
         raise failure(f"{error.filename or 'a file'}: {error.strerror or type(error).__name__}") from None
 
 
-def missing_extra(error: ImportError) -> typer.Exit:
+def missing_extra(error: ImportError, extra: str = "server") -> typer.Exit:
     """Explain which extra the command needs."""
-    return failure(f"this command needs the extra `server` ({error.name}): pip install 'motion-service[server]'")
+    return failure(f"this command needs the extra `{extra}` ({error.name}): pip install 'motion-service[{extra}]'")
 
 
 def failure(detail: str) -> typer.Exit:

@@ -6,7 +6,8 @@ be spelled with dashes too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from motion_service.cli_errors import console, failure, failures_in_one_line, missing_extra
+from motion_service.cli_service import AsJson, print_json
 
 if TYPE_CHECKING:
     from motion_service.mdm.convert import ConvertReport
@@ -83,6 +85,7 @@ def sample(
     num_repetitions: NumRepetitions = 3,
     output_dir: OutputDir = None,
     mp4: Videos = True,
+    as_json: AsJson = False,
 ) -> None:
     """Sample an official checkpoint, with the options and the output directory of the official program."""
     if sum((bool(text_prompt), input_text is not None, dynamic_text_path is not None)) != 1:
@@ -120,7 +123,12 @@ def sample(
         sampling.check_batch(sampler, batch)
         directory.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is told before the work
         made = _run(sampler, batch, directory, mp4)
-    _tell(made, directory)
+    if as_json:
+        rows, frames = made.features.shape[:2]
+        facts = {"directory": str(directory), "motions": rows, "frames": frames, "fps": 20}
+        print_json({**facts, "warnings": [*made.warnings], "prefixes": [*made.prefixes]})
+    else:
+        _tell(made, directory)
 
 
 @app.command()
@@ -133,6 +141,7 @@ def convert(
     cache_dir: Annotated[
         Path | None, typer.Option("--cache-dir", "--cache_dir", help="Else MOTION_CONVERSION_DIR.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Convert an official .pt, a pickle, to safetensors in a child process, and show what it holds."""
     try:
@@ -146,11 +155,14 @@ def convert(
         file = _find_pickle(path)
         cache_dir = cache_dir or Config().conversion_dir  # where the service looks, too
         report = convert_checkpoint(file, trust=trust, sha256=sha256, cache_dir=cache_dir)
-        for line in _report_lines(report):
-            typer.echo(line)
+        lines = _report_lines(report)
         if (file.parent / ARGS).is_file():
-            for line in _checkpoint_lines(load_official(file, cache_dir=cache_dir)):
-                typer.echo(line)
+            lines = chain(lines, _checkpoint_lines(lambda: load_official(file, cache_dir=cache_dir)))
+        if as_json:
+            _print_lines_as_json([*lines])
+            return
+        for name, value in lines:
+            typer.echo(f"{name:<14}{value}")
 
 
 # --- sample -----------------------------------------------------------------------------------------------------------
@@ -201,23 +213,29 @@ def _find_pickle(path: Path) -> Path:
     return find_weights(path)
 
 
-def _report_lines(report: ConvertReport) -> Iterator[str]:
-    yield f"{'file':<14}{report.source}"
-    yield f"{'SHA-256':<14}{report.sha256}"
+def _report_lines(report: ConvertReport) -> Iterator[tuple[str, str]]:
+    yield "file", str(report.source)
+    yield "SHA-256", report.sha256
     how = f"in {report.seconds:.1f} s" if report.seconds else "before"
-    yield f"{'converted':<14}{report.target.name}, {how}"
+    yield "converted", f"{report.target.name}, {how}"
     parts = ", ".join(report.parts)
-    yield f"{'holds':<14}{parts}: {report.num_tensors} tensors, {report.num_parameters / 1e6:.2f} million numbers"
+    yield "holds", f"{parts}: {report.num_tensors} tensors, {report.num_parameters / 1e6:.2f} million numbers"
 
 
-def _checkpoint_lines(loaded: OfficialCheckpoint) -> Iterator[str]:
+def _checkpoint_lines(load: Callable[[], OfficialCheckpoint]) -> Iterator[tuple[str, str]]:
+    loaded = load()
     config, spec = loaded.config, loaded.config.network
-    yield f"{'network':<14}{spec.arch}, {spec.layers} layers of width {spec.width}, weights: {loaded.part}"
-    yield f"{'text encoder':<14}{config.text_encoder}"
+    yield "network", f"{spec.arch}, {spec.layers} layers of width {spec.width}, weights: {loaded.part}"
+    yield "text encoder", config.text_encoder
     windows = f"{spec.predict_frames} frames after {spec.context_frames}"
-    yield f"{'windows':<14}{windows if spec.context_frames else 'none: a clip at once'}"
-    yield f"{'targets':<14}{spec.target_encoder or 'none'}"
-    yield f"{'diffusion':<14}{config.steps} steps, {config.schedule}"
-    yield f"{'guidance':<14}{config.guidance:g}"
+    yield "windows", windows if spec.context_frames else "none: a clip at once"
+    yield "targets", spec.target_encoder or "none"
+    yield "diffusion", f"{config.steps} steps, {config.schedule}"
+    yield "guidance", f"{config.guidance:g}"
     for warning in loaded.warnings:
-        yield f"{'warning':<14}{warning}"
+        yield "warning", warning
+
+
+def _print_lines_as_json(lines: list[tuple[str, str]]) -> None:
+    facts = {name: value for name, value in lines if name != "warning"}
+    print_json({**facts, "warnings": [value for name, value in lines if name == "warning"]})

@@ -23,14 +23,14 @@ def show_prompt(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of indented ones.")] = False,
 ) -> None:
     """Show what is understood of prompts, as JSON: language, actions in order, lengths, captions."""
-    prompts = [*(texts or []), *(_lines(file) if file else [])]
+    prompts = [*(texts or []), *(read_lines(file) if file else [])]
     if not prompts:
         raise failure("nothing to read: give a prompt, or a file with --file")
     for prompt in prompts:
         typer.echo(json.dumps(_plan(prompt), ensure_ascii=False, indent=None if as_json else 2))
 
 
-def _lines(file: Path) -> list[str]:
+def read_lines(file: Path) -> list[str]:
     """Prompts of a file; empty lines are left out."""
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from motion_service.cli_errors import console, failure, failures_in_one_line, missing_extra
+from motion_service.cli_service import AsJson
 
 if TYPE_CHECKING:
     from motion_service.config import Config
@@ -60,6 +61,7 @@ def verify(
     frames: Annotated[int, typer.Option(min=1, max=196, help="Frames of a clip; models with windows have 40.")] = 120,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="Give it several times; else 10, 11, 12.")] = None,
     device: Annotated[Device | None, typer.Option(help="Else MOTION_DEVICE.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run our engine and the official code on the same weights and noise; print differences and speeds."""
     if (checkpoint is None) == (random is None):
@@ -88,10 +90,12 @@ def verify(
         own = OfficialSampler(loaded, encoder, no_statistics(), device=where)
         theirs = UpstreamSampler(loaded, encoder, no_statistics(), program, device=where)
         rows = compare(own, theirs, encoder.encode(texts), frames, seeds)
-    Console(highlight=False).print(rows_to_table(rows, f"{loaded.name}, batch of {len(texts)}, {where}"))
-    typer.echo(
-        "differences of normalised features, the worst; milliseconds, the best; ratio: how many times as fast ours is"
-    )
+    if not as_json:
+        Console(highlight=False).print(rows_to_table(rows, f"{loaded.name}, batch of {len(texts)}, {where}"))
+        typer.echo(
+            "differences of normalised features, the worst; milliseconds, the best;"
+            " ratio: how many times as fast ours is"
+        )
     facts = _facts(loaded, program, encoder, where)
     typer.echo(json.dumps({**facts, "batch": len(texts), "seeds": seeds, **_outcome(rows)}))
     if not all(row.passed for row in rows):

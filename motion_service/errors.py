@@ -3,7 +3,7 @@
 ::
 
     MotionError
-     + BadRequest 422            UnsupportedFormat, PromptInvalid
+     + BadRequest 422            UnsupportedFormat, PromptInvalid, KeyReused
      + PayloadTooLarge 413
      + NotFound 404
      + Unauthorized 401
@@ -12,7 +12,7 @@
      + ModelUnavailable 503      CheckpointMissing, CheckpointMismatch
      + GenerationFailed 500      NonFiniteOutput, DeadlineExceeded, Cancelled
      + StorageFailed 507
-     + ClientError               errors the client library raises (no HTTP status of our own)
+     + ClientError               no usable answer came back to a client: Unreachable, TimedOut (no HTTP status)
 
 Catch broadly (``MotionError``) to answer, narrowly to recover. ``detail`` is shown to users: it names the field and
 the remedy and never holds a path, an address or stack text; such things belong in the exception's ``__cause__``.
@@ -29,6 +29,8 @@ class MotionError(Exception):
     status: int = 500
     problem: str = "internal"
     title: str = "The service failed"
+    request_id: str | None = None
+    """Of the request that failed, where a client knows it."""
 
     def __init__(self, detail: str = "", *, field: str | None = None) -> None:
         super().__init__(detail or self.title)
@@ -51,6 +53,10 @@ class PromptInvalid(BadRequest):
 
 class UnsupportedFormat(BadRequest):
     problem, title = "unsupported-format", "The format is not supported"
+
+
+class KeyReused(BadRequest):
+    problem, title = "idempotency-key-reused", "The Idempotency-Key belongs to another request"
 
 
 class PayloadTooLarge(MotionError):
@@ -121,3 +127,11 @@ class ClientError(MotionError):
     """Raised by :mod:`motion_service.client` when no usable answer came back."""
 
     problem, title = "client", "The motion service did not answer"
+
+
+class Unreachable(ClientError):
+    problem, title = "unreachable", "The motion service could not be reached"
+
+
+class TimedOut(ClientError):
+    problem, title = "timed-out", "The motion service did not answer in time"

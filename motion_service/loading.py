@@ -36,26 +36,42 @@ from motion_service.text_encoder import TextEncoder, UseEncoder
 
 def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
     """Sources by provider name, the official ones first."""
+    absent = absent_checkpoints(config)
+    for name in sorted(absent):
+        log_event("no checkpoint", provider=name)
+    makers = source_makers(config, worker)
+    device = choose_device(config)
+    loaded = {name: _load(name, make, device) for name, make in makers.items() if name not in absent}
+    return {name: source for name, source in loaded.items() if source is not None}
+
+
+def source_makers(config: Config, worker: Worker) -> dict[str, Callable[[], MotionSource]]:
+    """What loads each model, by provider name. A maker raises ModelUnavailable with the reason and the remedy."""
     settings = engine_settings(config)
     encoders = text_encoders(config.checkpoint_dir / config.text_dir, settings)
     program = _program(config)
-    paths = {
-        "mdm": config.mdm_checkpoint,
-        "mdm-encoder": config.mdm_encoder_checkpoint,
-        "dip": config.dip_checkpoint,
-    }
     makers: dict[str, Callable[[], MotionSource]] = {
-        name: _official_maker(name, config.checkpoint_dir / path, config, encoders, program, worker, settings)
-        for name, path in paths.items()
+        name: _official_maker(name, path, config, encoders, program, worker, settings)
+        for name, path in checkpoint_paths(config).items()
     }
     makers["mini"] = lambda: LiveDiffusionSource(
         load_checkpoint(mini_directory()), UseEncoder(), worker, settings=settings
     )
-    absent = {name for name, path in paths.items() if not (config.checkpoint_dir / path).exists()}
-    for name in sorted(absent):
-        log_event("no checkpoint", provider=name)
-    loaded = {name: _load(name, make, settings.device) for name, make in makers.items() if name not in absent}
-    return {name: source for name, source in loaded.items() if source is not None}
+    return makers
+
+
+def checkpoint_paths(config: Config) -> dict[str, Path]:
+    """Where the official checkpoints have to lie, by provider name."""
+    return {
+        "mdm": config.checkpoint_dir / config.mdm_checkpoint,
+        "mdm-encoder": config.checkpoint_dir / config.mdm_encoder_checkpoint,
+        "dip": config.checkpoint_dir / config.dip_checkpoint,
+    }
+
+
+def absent_checkpoints(config: Config) -> set[str]:
+    """Official models that nobody has placed, which is no fault."""
+    return {name for name, path in checkpoint_paths(config).items() if not path.exists()}
 
 
 def mini_directory() -> Path:
@@ -71,15 +87,19 @@ def load_sampler(
     data_dir: Path,
     device: str,
     program: UpstreamProgram | None = None,
+    *,
+    half: bool = False,
 ) -> OfficialSampler:
     """A sampler with the statistics that go with the checkpoint; with ``program`` it runs the official code.
+
+    ``half``: products on a GPU in float16.
 
     Raises ModelUnavailable.
     """
     statistics = load_statistics(checkpoint.directory, data_dir)
     if program is not None:
         return UpstreamSampler(checkpoint, encoder, statistics, program, device=device)
-    return OfficialSampler(checkpoint, encoder, statistics, device=device)
+    return OfficialSampler(checkpoint, encoder, statistics, device=device, autocast=torch.float16 if half else None)
 
 
 def open_sampler(path: Path, config: Config) -> OfficialSampler:
@@ -120,7 +140,7 @@ def text_encoders(directory: Path, settings: EngineSettings) -> Callable[[str], 
     @cache
     def load(name: str) -> TextEncoder:
         if name == ClipEncoder.name:
-            return ClipEncoder(directory / "clip", device=settings.device)
+            return ClipEncoder(directory / "clip", device=settings.device, compute_half=settings.half)
         # Texts are short and somebody waits: their kernels go before those of motion.
         recorder = Graphs(settings.device, priority=-1) if settings.graphs.enabled else None
         encoder = BertEncoder(directory / "distilbert", device=settings.device, half=settings.half, recorder=recorder)
@@ -160,7 +180,7 @@ def _official_maker(
         for warning in checkpoint.warnings:
             log_event("checkpoint warning", level=logging.WARNING, provider=name, warning=warning)
         encoder = encoders(checkpoint.config.text_encoder)
-        sampler = load_sampler(checkpoint, encoder, config.data_dir, settings.device, program())
+        sampler = load_sampler(checkpoint, encoder, config.data_dir, settings.device, program(), half=settings.half)
         return (LiveOfficialSource if sampler.is_windowed else EditingOfficialSource)(name, sampler, worker, settings)
 
     return make

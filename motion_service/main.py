@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -73,15 +74,20 @@ class Service:
         for source in [*self.sources.values(), *([placeholder] if placeholder else [])] if warm_up else []:
             try:
                 await source.generate(SourceRequest(prompt_to_plan(WARM_UP_PROMPT), seconds=DEFAULT_SECONDS, seed=0))
-            except MotionError as error:  # requests will fall back, each with its reason
+            except (
+                MotionError,
+                RuntimeError,
+            ) as error:  # no memory, say: requests will fall back, each with its reason
                 log_event("warm-up failed", level=logging.ERROR, error=error, provider=source.name)
         gc.collect()
         gc.freeze()
 
     async def _prepare(self) -> None:
         """Record and time what models run before somebody waits for it. What fails is made when first asked for."""
+        started = time.monotonic()
         try:
             await self.worker.prepare()
+            log_event("models prepared", seconds=round(time.monotonic() - started, 2), models=self.worker.facts())
         except Exception as error:  # the edge of the device: the service starts, and answers say what is wrong
             log_event("models could not be prepared", level=logging.ERROR, error=error)
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding, VrmClip
-from motion_service.errors import BadRequest
+from motion_service.errors import BadRequest, MotionError
+from motion_service.live_frames import LiveFrames, append, clip_to_frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,16 @@ class LiveState:
     """(H, F) what the network reads of the last H frames."""
     places: Tensor
     """(H, 3) float64: heading in rad, x and z in m from which the frame after each row is decoded."""
-    clip: VrmClip
+    frames: LiveFrames
     """The same H frames as motion."""
+    fps: float
+    rest_hips_height: float
+    """Of the source's body, m."""
+
+    @property
+    def clip(self) -> VrmClip:
+        """The motion as a clip, checked."""
+        return self.newest(len(self.frames))
 
     def rewind(self, frame: int) -> LiveState:
         """The state as it was when ``frame`` came next. Raises BadRequest where the history does not reach."""
@@ -153,23 +162,45 @@ class LiveState:
         if not 1 <= kept <= len(self.rows):
             raise BadRequest("this moment of the stream is forgotten", field="frame")
         return replace(
-            self, frame=frame, rows=self.rows[:kept], places=self.places[:kept], clip=slice_clip(self.clip, 0, kept)
+            self, frame=frame, rows=self.rows[:kept], places=self.places[:kept], frames=self.frames.part(0, kept)
         )
 
-    def extend(self, rows: Tensor, places: Tensor, clip: VrmClip, history: int) -> LiveState:
-        """The state after ``rows`` (n, F) and their motion, with at most ``history`` frames of past."""
-        joined = join_clips(self.clip, clip)
-        start = max(0, joined.num_frames - history)
-        return LiveState(
-            self.frame + len(rows),
-            torch.cat([self.rows, rows])[start:],
-            torch.cat([self.places, places])[start:],
-            slice_clip(joined, start, joined.num_frames),
-        )
+    def window(self, num_frames: int) -> LiveFrames:
+        """The last ``num_frames`` frames."""
+        return self.frames.part(len(self.frames) - num_frames, len(self.frames))
 
     def newest(self, num_frames: int) -> VrmClip:
-        """The last ``num_frames`` frames."""
-        return slice_clip(self.clip, self.clip.num_frames - num_frames, self.clip.num_frames)
+        """The same as a clip, checked."""
+        return self.window(num_frames).to_clip(self.fps, self.rest_hips_height)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveWindow:
+    """A window as the network made it, to be put behind a state."""
+
+    state: LiveState
+    rows: Tensor
+    """(P, F)."""
+    num_frames: int
+    """How many of its frames are wanted."""
+    history: int
+    """How many frames of past are kept."""
+
+    def then(self, rows: Tensor, places: Tensor, frames: LiveFrames) -> LiveState:
+        """The state after ``rows`` (n, F), which continue it without a jump; ``places`` and ``frames`` are theirs."""
+        state = self.state
+        return replace(
+            state,
+            frame=state.frame + len(rows),
+            rows=torch.from_numpy(append(state.rows.numpy(), rows.numpy(), self.history)),
+            places=torch.from_numpy(append(state.places.numpy(), places.numpy(), self.history)),
+            frames=state.frames.then(frames, self.history),
+        )
+
+
+def open_state(frame: int, rows: Tensor, places: Tensor, clip: VrmClip) -> LiveState:
+    """The state of a source after the frames of ``clip``, which ``rows`` (H, F) and ``places`` (H, 3) belong to."""
+    return LiveState(frame, rows, places, clip_to_frames(clip), clip.fps, clip.rest_hips_height)
 
 
 @runtime_checkable
@@ -209,16 +240,24 @@ class LiveSource(Protocol):
     async def sample(self, state: LiveState, text: LiveText, order: LiveOrder) -> Tensor:
         """What the network makes of the next ``window_frames`` frames, (P, F) as in :attr:`LiveState.rows`.
 
-        They continue ``state`` without a jump. Raises GenerationFailed; cancelling frees the model.
+        Raises GenerationFailed; cancelling frees the model.
         """
         ...
 
-    def extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
-        """``state`` and the frames of ``rows`` (n, F), the first n of such a window; at most ``history`` are kept.
+    def extend_all(self, windows: Sequence[LiveWindow]) -> list[LiveState | MotionError]:
+        """The states after windows, which continue those before without a jump; the error where there is no pose.
 
-        Takes a millisecond: call it in a thread. Raises GenerationFailed for numbers that make no pose.
+        Takes a millisecond for one and a small part of that for each further one: call it in a thread.
         """
         ...
+
+
+def extend_state(source: LiveSource, window: LiveWindow) -> LiveState:
+    """:meth:`LiveSource.extend_all` for one. Raises GenerationFailed for numbers that make no pose."""
+    (state,) = source.extend_all([window])
+    if isinstance(state, MotionError):
+        raise state
+    return state
 
 
 def slice_clip(clip: VrmClip, start: int, stop: int) -> VrmClip:

@@ -21,7 +21,7 @@ from motion_service.errors import MotionError
 from motion_service.source import LiveOrder, LiveSource
 from motion_service.stream_change import Change, SessionCounts, StreamOptions, Understood, error_to_problem
 from motion_service.stream_pace import ChunkOut, Outbox, Playhead, WindowCosts
-from motion_service.stream_reel import Reel, frames_before, open_reel, settled_by
+from motion_service.stream_reel import Extender, Reel, frames_before, new_extender, open_reel, settled_by
 from motion_service.telemetry import log_event
 from motion_service.timeline import Script, new_script
 
@@ -72,6 +72,7 @@ class Session:
         options: StreamOptions,
         outbox: Outbox,
         *,
+        extender: Extender | None = None,
         costs: WindowCosts | None = None,
         make_token: Callable[[Session], str] | None = None,
     ) -> None:
@@ -84,6 +85,7 @@ class Session:
         self.revision = options.revision
         self._idle = idle
         self._script = new_script(understood.texts, idle.texts[0], source.fps, reel.made)
+        self._extender = extender or new_extender()
         self._costs = costs or WindowCosts()
         self._make_token = make_token
         self._playhead = Playhead(options.fps, options.first_frame)
@@ -265,7 +267,7 @@ class Session:
         )
         self._begun_at = now
         self._making = asyncio.ensure_future(
-            reel.advance(self.source, text, frames, order, self._history, settle=settle)
+            reel.advance(self.source, text, frames, order, self._history, self._extender, settle=settle)
         )
         self._making.add_done_callback(lambda _: self._wake.set())
 

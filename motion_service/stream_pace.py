@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeGuard
 
-from motion_service.vrm.live_frames import LiveFrames
+from motion_service.live_frames import LiveFrames
 
 OUTBOX_S: Final = 1.0
 """Motion that may wait for a slow client beyond the lead, s; then all but the newest chunk is dropped for a gap."""

@@ -11,7 +11,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,16 +18,13 @@ from typing import Any, Final
 import msgpack
 import numpy as np
 import torch
-from torch import Tensor
 
-from motion_service.clips import VrmClip
 from motion_service.errors import BadRequest, GenerationFailed
 from motion_service.geometry.rotation import normalize
+from motion_service.live_frames import Floats, FrameLayout, LiveFrames
 from motion_service.stream_schemas import MAX_TOKEN
 
-_FORMAT: Final = 1
-_LARGEST: Final = 64 * 1024
-"""Bytes that a token may unpack to."""
+_FORMAT: Final = 2
 _DIGEST: Final = 16
 _UNIT: Final = 32_767
 
@@ -45,9 +41,11 @@ class Bookmark:
     made: int
     """The next frame of the source."""
     revision: int
-    pose: VrmClip
+    pose: LiveFrames
     """The source's frames before it, VRM 1.0 axes, the source's own body."""
-    memory: Tensor
+    rate: tuple[float, float]
+    """Frames per second of the pose, and height of its body's hips at rest, m."""
+    memory: Floats
     """(M,) what the filters of the fit remember."""
 
 
@@ -58,21 +56,20 @@ def new_secret(secret: str, keys: Iterable[str]) -> bytes:
 
 def write_token(mark: Bookmark, secret: bytes) -> str:
     """The token of a bookmark."""
-    pose = mark.pose
-    rotations = torch.stack([*pose.rotations.values()])  # (J, C, 4)
+    layout, rows = mark.pose.layout, mark.pose.block
     fields = {
         "format": _FORMAT,
         "options": mark.options,
         "prompt": mark.prompt,
         "numbers": [mark.frame, mark.made, mark.revision],
-        "bones": list(pose.rotations),
-        "rotations": (rotations * _UNIT).round().numpy().astype("<i2").tobytes(),
-        "hips": pose.hips.numpy().astype("<f4").tobytes(),
-        "contacts": (pose.contacts > 0.5).numpy().astype("u1").tobytes(),
-        "rate": [pose.fps, pose.rest_hips_height],
-        "memory": mark.memory.numpy().astype("<f4").tobytes(),
+        "bones": layout.bones,
+        "rotations": (rows[:, : layout.hips] * _UNIT).round().astype("<i2").tobytes(),
+        "hips": rows[:, layout.hips : layout.hips + 3].astype("<f4").tobytes(),
+        "contacts": (rows[:, layout.hips + 3 : layout.weights] > 0.5).astype("u1").tobytes(),
+        "rate": mark.rate,
+        "memory": mark.memory.astype("<f4").tobytes(),
     }
-    packed = zlib.compress(msgpack.packb(fields), 6)
+    packed: bytes = msgpack.packb(fields)
     return base64.urlsafe_b64encode(_sign(packed, secret) + packed).decode()
 
 
@@ -84,30 +81,30 @@ def read_token(token: str, secret: bytes) -> Bookmark:
         data = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
         if not hmac.compare_digest(data[:_DIGEST], _sign(data[_DIGEST:], secret)):
             raise ValueError("not ours")
-        unpack = zlib.decompressobj()
-        fields = msgpack.unpackb(unpack.decompress(data[_DIGEST:], _LARGEST))
+        fields = msgpack.unpackb(data[_DIGEST:])
         if fields["format"] != _FORMAT:
             raise ValueError("of another version")
         return _fields_to_bookmark(fields)
-    except (ValueError, KeyError, TypeError, binascii.Error, zlib.error, msgpack.UnpackException) as error:
+    except (ValueError, KeyError, TypeError, binascii.Error, msgpack.UnpackException) as error:
         raise BadRequest("this service cannot resume that stream: start anew", field="resume_token") from error
     except GenerationFailed as error:
         raise BadRequest("the pose in the token is damaged: start anew", field="resume_token") from error
 
 
 def _fields_to_bookmark(fields: dict[str, Any]) -> Bookmark:
-    bones = fields["bones"]
-    hips = _numbers(fields["hips"], "<f4").reshape(-1, 3)
-    rotations = normalize(_numbers(fields["rotations"], "<i2").reshape(len(bones), len(hips), 4) / _UNIT)
+    layout, hips = FrameLayout(tuple(fields["bones"])), _numbers(fields["hips"], "<f4").reshape(-1, 3)
+    rotations = normalize(torch.from_numpy(_numbers(fields["rotations"], "<i2").reshape(len(hips), -1, 4) / _UNIT))
     contacts = _numbers(fields["contacts"], "u1").reshape(-1, 4)
-    pose = VrmClip(dict(zip(bones, rotations.unbind(0), strict=True)), hips, contacts, *fields["rate"])
+    pose = LiveFrames(layout, np.concatenate([rotations.flatten(1).numpy(), hips, contacts], axis=1))
+    fps, rest_height = fields["rate"]
+    pose.to_clip(fps, rest_height)  # raises where it is none
     frame, made, revision = fields["numbers"]
     memory = _numbers(fields["memory"], "<f4")
-    return Bookmark(fields["options"], fields["prompt"], frame, made, revision, pose, memory)
+    return Bookmark(fields["options"], fields["prompt"], frame, made, revision, pose, (fps, rest_height), memory)
 
 
-def _numbers(block: bytes, dtype: str) -> Tensor:
-    return torch.from_numpy(np.frombuffer(block, dtype).astype(np.float32))
+def _numbers(block: bytes, dtype: str) -> Floats:
+    return np.frombuffer(block, dtype).astype(np.float32)
 
 
 def _sign(packed: bytes, secret: bytes) -> bytes:

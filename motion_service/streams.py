@@ -19,13 +19,13 @@ from motion_service.source import LiveSource
 from motion_service.stream import Session
 from motion_service.stream_change import Change, StreamOptions, Understood
 from motion_service.stream_pace import Outbox, WindowCosts
-from motion_service.stream_reel import Reel, open_reel, settled_by
+from motion_service.stream_reel import Reel, fit_state, new_extender, open_reel, settled_by
 from motion_service.stream_schemas import Pose, Prompt, SeekPose, Start, Stop
 from motion_service.stream_token import Bookmark, new_secret, read_token, write_token
 from motion_service.timeline import IDLE, read_plan
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.life import mood_of
-from motion_service.vrm.live_fit import MEMORY, open_fit
+from motion_service.vrm.live_fit import MEMORY
 
 MAX_STREAMS: Final = 64
 MAX_POSE_S: Final = 10.0
@@ -54,6 +54,7 @@ class Streams:
         self.draining = False
         self._secret = new_secret(secret, keys)
         self._costs: dict[str, WindowCosts] = {}
+        self._extender = new_extender()
         self._idle: dict[str, Understood] = {}
         self._sessions: dict[str, OpenStream] = {}
 
@@ -93,6 +94,7 @@ class Streams:
             first_frame=mark.frame if mark else 0,
             revision=mark.revision + 1 if mark else 0,
         )
+        said = _said(start)
         session = Session(
             source,
             reel,
@@ -100,8 +102,9 @@ class Streams:
             idle,
             options,
             Outbox(start.fps, start.lead_sec),
+            extender=self._extender,
             costs=self._costs.setdefault(name, WindowCosts()),
-            make_token=lambda session: write_token(_bookmark(session, start), self._secret),
+            make_token=lambda session: write_token(_bookmark(session, said), self._secret),
         )
         return OpenStream(session, _started(session, start, fitting), start)
 
@@ -171,7 +174,7 @@ class Streams:
         """Tell every client to go on elsewhere, each with a token of where it is."""
         self.draining = True
         for stream in self._sessions.values():
-            token = write_token(_bookmark(stream.session, stream.start), self._secret)
+            token = write_token(_bookmark(stream.session, _said(stream.start)), self._secret)
             stream.session.outbox.put({"v": 1, "type": "draining", "resume_token": token})
 
 
@@ -191,9 +194,9 @@ def _open(source: LiveSource, fitting: Fitting, pose: Pose | None, mark: Bookmar
         return open_reel(source, fitting, None if pose is None else pose_to_clip(pose))
     if pose is not None:
         return open_reel(source, fitting, pose_to_clip(pose), mark.made)
-    state = source.open(mark.pose, mark.made)
+    state = source.open(mark.pose.to_clip(*mark.rate), mark.made)
     memory = mark.memory if len(mark.memory) == MEMORY else None
-    return Reel(state, open_fit(state.clip, fitting, mark.made, memory))
+    return Reel(state, fit_state(state, fitting, memory))
 
 
 def _take_up(start: Start, mark: Bookmark) -> Start:
@@ -205,22 +208,27 @@ def _take_up(start: Start, mark: Bookmark) -> Start:
     return Start.model_validate(fields)
 
 
-def _bookmark(session: Session, start: Start) -> Bookmark:
+def _said(start: Start) -> dict[str, Any]:
+    """What of a start a token tells."""
+    return {**start.model_dump(exclude=set(_NOT_RESUMED), exclude_defaults=True), "fps": start.fps}
+
+
+def _bookmark(session: Session, said: dict[str, Any]) -> Bookmark:
     """Where the client of a session is, as far as is known."""
     frame = max(session.played + 1, session.options.first_frame)
     source = session.source
     made = min(session.reel.made, settled_by(frame, source.fps, session.options.fps))
     made = max(made, session.reel.oldest(source.context_frames))
     reel = session.reel if made == session.reel.made else session.reel.rewind(made)
-    options = start.model_dump(exclude=set(_NOT_RESUMED), exclude_defaults=True)
-    pose = reel.state.newest(min(source.context_frames + 1, reel.state.clip.num_frames))
+    pose = reel.state.window(min(source.context_frames + 1, len(reel.state.frames)))
     return Bookmark(
-        {**options, "fps": start.fps},
+        said,
         session.understood.prompt,
         frame,
         made,
         session.revision,
         pose,
+        (reel.state.fps, reel.state.rest_hips_height),
         reel.fitted.memory[-1],
     )
 

@@ -13,7 +13,16 @@ from typing import Final
 
 from motion_service.clips import PromptPlan, Segment, VrmClip
 from motion_service.prompt.times import times_to_seconds
-from motion_service.source import LiveOrder, LiveSource, LiveState, LiveText, SourceClip, SourceRequest
+from motion_service.source import (
+    LiveOrder,
+    LiveSource,
+    LiveState,
+    LiveText,
+    LiveWindow,
+    SourceClip,
+    SourceRequest,
+    extend_state,
+)
 
 IDLE: Final = PromptPlan(
     "a person stands idle",
@@ -85,7 +94,8 @@ async def play_script(
         text, next_start = script.at(state.frame)
         until = min(end, state.frame + source.window_frames, next_start or end)
         rows = await source.sample(state, text, order)
-        state = await asyncio.to_thread(source.extend, state, rows[: until - state.frame], history)
+        window = LiveWindow(state, rows, until - state.frame, history)
+        state = await asyncio.to_thread(extend_state, source, window)
     return state.newest(num_frames)
 
 

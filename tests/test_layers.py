@@ -20,7 +20,19 @@ LEVELS: dict[str, int] = {
     **dict.fromkeys(["errors", "config", "geometry", "diffusion", "faults", "humanoid", "wording"], 0),
     **dict.fromkeys(["clips", "schemas", "telemetry"], 1),
     **dict.fromkeys(
-        ["source", "features", "prompt", "text_encoder", "mdm", "engine", "store", "admission", "processes", "client"],
+        [
+            "source",
+            "features",
+            "prompt",
+            "text_encoder",
+            "mdm",
+            "engine",
+            "store",
+            "admission",
+            "processes",
+            "together",
+            "client",
+        ],
         2,
     ),
     **dict.fromkeys(["vrm", "download"], 3),
@@ -46,6 +58,7 @@ ONLY: dict[str, set[str]] = {"store": {"clips", "errors"}, "client": {"schemas",
 """Units that may import less than their level allows."""
 
 PART_OF = {
+    "live_frames": "clips",
     "edit_schemas": "schemas",
     "stream_schemas": "schemas",
     "stream_change": "stream",
@@ -54,14 +67,44 @@ PART_OF = {
     "stream_token": "stream",
     "streams": "stream",
     "edit_loop": "edit",
+    "avatar_schemas": "schemas",
     "text_clip": "text_encoder",
     "text_bert": "text_encoder",
     "loading": "main",
     "__main__": "main",
-    "cli_official": "cli",
-    "cli_errors": "cli",
-    "cli_prompt": "cli",
-    "cli_verify": "cli",
+    **dict.fromkeys(
+        [
+            "client_async",
+            "client_errors",
+            "client_exchange",
+            "client_fallback",
+            "client_http",
+            "client_methods",
+            "client_motion",
+            "client_settings",
+            "client_stream",
+            "client_stream_async",
+            "client_stream_sync",
+        ],
+        "client",
+    ),
+    **dict.fromkeys(
+        [
+            "cli_bench",
+            "cli_doctor",
+            "cli_edit",
+            "cli_errors",
+            "cli_evaluate",
+            "cli_generate",
+            "cli_official",
+            "cli_prompt",
+            "cli_service",
+            "cli_stream",
+            "cli_verify",
+            "doctor",
+        ],
+        "cli",
+    ),
 }
 """Modules that belong to another unit."""
 
@@ -84,8 +127,10 @@ BROAD_EXCEPT: dict[str, str] = {
     "engine.worker:_hand_out": "the edge of the model thread: a failing batch loses its own runs only",
     "engine.worker:_complete": "the edge of the device: what it reports belongs to the runs of that batch",
     "engine.worker:_run_job": "the edge of the model thread: a job fails alone, whatever it raises",
+    "mdm_adapter.pooled:_compile_ahead": "the edge of a compiler: this is only to save time",
     "mdm_adapter.pooled:prepare": "the edge of a compiler: whatever it throws, plain PyTorch needs none",
     "main:_prepare": "the edge of the device: the service starts, and answers say what is wrong",
+    "together:_answer": "the edge of the thread: what the work throws is for those who asked for it",
     "mdm.convert:_unpickle": "the edge of the converting child process: a broken or hostile file can raise anything",
 }
 """``module:function`` -> why an ``except Exception`` stands there. Only a thread or process edge is a reason."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
@@ -19,6 +19,10 @@ from motion_service.api.http import create_app
 from motion_service.cli import app as command_line
 from motion_service.config import Config, unknown_variables
 from motion_service.schemas import MotionMetadata, MotionResponse
+from tests.client.stream_server import StreamServer, serve_stream
+from tests.fakes import FakeSource
+from tests.live_server import free_port, make_jobs, serve
+from tests.vrm.avatar_files import MANNEQUINS
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ("README.md", "README.ja.md")
@@ -46,17 +50,27 @@ def service(start_api: Any) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def wired(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every MotionClient made from now on talks to :func:`service`, whatever address it is given."""
+def url(tmp_path: Path) -> Iterator[str]:
+    """A service on fakes on a real port, which what the READMEs show is told instead of :7100."""
+    with serve(
+        create_app(make_jobs(tmp_path / "service", {"mini": FakeSource()}, artifacts=["npy", "mp4"]))
+    ) as address:
+        yield address
 
-    def forward(request: httpx.Request) -> httpx.Response:
-        answer = service.request(
-            request.method, request.url.path, content=request.content, headers=dict(request.headers)
-        )
-        return httpx.Response(answer.status_code, content=answer.content, headers={"content-type": "application/json"})
 
-    real = httpx.Client
-    monkeypatch.setattr(httpx, "Client", lambda **given: real(**{**given, "transport": httpx.MockTransport(forward)}))
+@pytest.fixture
+def stream_url() -> Iterator[str]:
+    """A server of live streams without a model."""
+    with serve_stream(StreamServer()) as server:
+        yield server.url
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of its own, with an avatar in it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(MANNEQUINS["1.0"], "me.vrm")
+    return tmp_path
 
 
 @pytest.mark.parametrize("readme", READMES)
@@ -80,21 +94,29 @@ def test_curl_command_is_answered(readme: str, service: TestClient) -> None:
 
 
 @pytest.mark.parametrize("readme", READMES)
-@pytest.mark.usefixtures("wired")
-def test_python_code_runs(readme: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = _blocks(readme, "python")
-    exec(compile(code, readme, "exec"), {})
+def test_python_code_runs(
+    readme: str, url: str, stream_url: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocks = _blocks(readme, "python")
+    assert len(blocks) >= 3
+    for code in blocks:
+        where = stream_url if ".stream(" in code else url
+        exec(compile(code.replace("http://127.0.0.1:7100", where), readme, "exec"), {})
     assert capsys.readouterr().out.startswith("mini 20.0 4.0 ['chest',")
+    assert (here / "wave.vrma").read_bytes().startswith(b"glTF")
 
 
 @pytest.mark.parametrize("readme", READMES)
-@pytest.mark.usefixtures("wired")
-def test_command_line_runs(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (words,) = [words for words in _commands(readme) if words[0].endswith("/motion")]
-    result = CliRunner().invoke(command_line, words[1:])
-    assert result.exit_code == 0, result.output
-    assert json.loads((tmp_path / "bow.json").read_bytes())["metadata"]["generator"] == "mini"
+def test_command_line_runs(readme: str, url: str, stream_url: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOTION_PORT", str(free_port()))  # for doctor, whatever else runs on this machine
+    lines = [words for words in _commands(readme) if words[0].endswith("/motion")]
+    assert {"generate", "stream", "doctor"} <= {words[1] for words in lines}
+    (here / "prompts.txt").write_text("walks\n手を振る\n", encoding="utf-8")
+    for words in lines:
+        where = {"stream": ["--server", stream_url], "generate": ["--server", url], "bench": ["--server", url]}
+        result = CliRunner().invoke(command_line, [*words[1:], *where.get(words[1], [])])
+        assert result.exit_code == 0, f"{words}: {result.output}"
+    assert json.loads((here / "bow.json").read_bytes())["metadata"]["generator"] == "mini"
 
 
 @pytest.mark.parametrize("readme", READMES)
@@ -113,10 +135,10 @@ def test_every_route_is_in_the_readme(readme: str, service: TestClient) -> None:
     assert not missing
 
 
-def test_example_runs(wired: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_example_runs(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     namespace: dict[str, Any] = {"__name__": "example"}
     exec(compile(_text("examples/generate.py"), "generate.py", "exec"), namespace)
-    assert namespace["main"]() == 0
+    assert namespace["main"](service=url) == 0
     assert "4 s at 20 fps by mini" in capsys.readouterr().out
 
 

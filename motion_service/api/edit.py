@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from motion_service.api.negotiation import answer_to_response, with_accepted_format
+from motion_service.api.answering import Answering
+from motion_service.api.idempotency import IdempotencyKey
 from motion_service.api.problem import problem_responses
 from motion_service.edit_schemas import EditRequest
 from motion_service.jobs import Jobs
@@ -14,15 +15,16 @@ from motion_service.schemas import MotionResponse
 EDIT_PATH = "/v1/motion/edit"
 
 
-def edit_routes(jobs: Jobs) -> APIRouter:
+def edit_routes(jobs: Jobs, answering: Answering) -> APIRouter:
     """The route around one pipeline."""
     router = APIRouter(tags=["motion"])
 
     @router.post(
         EDIT_PATH, response_model=MotionResponse, responses=problem_responses(400, 401, 413, 422, 429, 500, 503, 504)
     )
-    async def edit(body: EditRequest, request: Request) -> Response:
+    async def edit(body: EditRequest, request: Request, key: IdempotencyKey = None) -> Response:
         """A clip of your own with a part made anew. A failure is an error, never a placeholder."""
-        return answer_to_response(await jobs.edit(with_accepted_format(body, request), request.state.request_id))
+        request_id = request.state.request_id
+        return await answering.respond(request, body, key, lambda wish: jobs.edit(wish, request_id))
 
     return router

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
+from motion_service.api.answering import Answering
 from motion_service.api.avatars import avatar_routes
 from motion_service.api.edit import edit_routes
-from motion_service.api.negotiation import answer_to_response, with_accepted_format
+from motion_service.api.idempotency import IdempotencyKey
 from motion_service.api.problem import install_problem_handlers, problem_responses
 from motion_service.api.security import BodyLimitMiddleware, KeyMiddleware, RequestIdMiddleware
 from motion_service.api.websocket import stream_routes
@@ -66,8 +67,9 @@ def create_app(
         redirect_slashes=False,  # a redirect would be built from the Host header, which anybody can send
     )
     install_problem_handlers(app)
-    app.include_router(_motion_routes(jobs))
-    app.include_router(edit_routes(jobs))
+    answering = Answering()
+    app.include_router(_motion_routes(jobs, answering))
+    app.include_router(edit_routes(jobs, answering))
     app.include_router(stream_routes(streams or Streams(jobs.pipeline, keys=keys), origins))
     app.include_router(_status_routes(jobs, keys, engine_facts))
     app.include_router(_artifact_routes(jobs.pipeline.store))
@@ -80,27 +82,27 @@ def create_app(
     return app
 
 
-def _motion_routes(jobs: Jobs) -> APIRouter:
+def _motion_routes(jobs: Jobs, answering: Answering) -> APIRouter:
     router = APIRouter(tags=["motion"])
 
-    async def answer(body: GenerateRequest, request: Request, route: Route) -> Response:
-        made = await jobs.generate(with_accepted_format(body, request), route, request.state.request_id)
-        return answer_to_response(made)
+    async def answer(body: GenerateRequest, request: Request, key: str | None, route: Route) -> Response:
+        request_id = request.state.request_id
+        return await answering.respond(request, body, key, lambda wish: jobs.generate(wish, route, request_id))
 
     @router.post("/v1/motion/generate", response_model=MotionResponse, responses=_GENERATE_PROBLEMS)
-    async def generate(body: GenerateRequest, request: Request) -> Response:
+    async def generate(body: GenerateRequest, request: Request, key: IdempotencyKey = None) -> Response:
         """Motion for a prompt from the best loaded model."""
-        return await answer(body, request, "generate")
+        return await answer(body, request, key, "generate")
 
     @router.post("/v1/motion/generate/dip", response_model=MotionResponse, responses=_GENERATE_PROBLEMS)
-    async def generate_dip(body: GenerateRequest, request: Request) -> Response:
+    async def generate_dip(body: GenerateRequest, request: Request, key: IdempotencyKey = None) -> Response:
         """Motion for a prompt from the windowed model, which has no longest length of its own."""
-        return await answer(body, request, "dip")
+        return await answer(body, request, key, "dip")
 
     @router.post("/motion/generate", response_model=MotionResponse, responses=_GENERATE_PROBLEMS, deprecated=True)
-    async def generate_alias(body: GenerateRequest, request: Request) -> Response:
+    async def generate_alias(body: GenerateRequest, request: Request, key: IdempotencyKey = None) -> Response:
         """The older name of /v1/motion/generate."""
-        return await answer(body, request, "generate")
+        return await answer(body, request, key, "generate")
 
     @router.get("/v1/motion/jobs", response_model=JobList, responses=problem_responses(401, 422))
     async def list_jobs(limit: Annotated[int, Query(ge=1, le=256)] = 20) -> dict[str, Any]:

@@ -60,19 +60,18 @@ def continue_smoothly(prefix: Tensor, frames: Tensor, blend: int = BLEND_FRAMES)
     frame is moved to where the last two were heading, at their speed; both offsets are let go, over ``blend`` and half
     as many frames, by quintic Hermite polynomials (inertialisation: Bollo, "Inertialization", GDC 2018).
     """
+    of_value, of_speed = _fading(frames.shape[1], blend, frames.device)
     speed = prefix[:, -1] - prefix[:, -2]  # (B, F) a frame
     offset = prefix[:, -1] + speed - frames[:, 0]
     hurry = speed - (frames[:, 1] - frames[:, 0])
-    of_value, of_speed = _shares(frames.shape[1], blend, frames.device)
     return frames + offset[:, None] * of_value + hurry[:, None] * of_speed
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def _shares(num_frames: int, blend: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """How much of an offset in value and of one in speed is left in each frame, (1, P, 1) both."""
-    frame = torch.arange(num_frames, device=device)[None, :, None]
-    s, r = (frame / blend).clamp(max=1.0), (frame / (blend / 2)).clamp(max=1.0)
-    of_value = 1 - 10 * s**3 + 15 * s**4 - 6 * s**5
-    of_speed = blend / 2 * (r - 6 * r**3 + 8 * r**4 - 3 * r**5)
-    return of_value, of_speed
+@lru_cache(maxsize=16)
+def _fading(num_frames: int, blend: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Share of an offset in value, and frames' worth of one in speed, that are left at each frame: (1, P, 1) each."""
+    with torch.inference_mode(False):
+        frame = torch.arange(num_frames, device=device)[None, :, None]
+        s, r = (frame / blend).clamp(max=1.0), (frame / (blend / 2)).clamp(max=1.0)
+        of_value = 1 - 10 * s**3 + 15 * s**4 - 6 * s**5
+        return of_value, blend / 2 * (r - 6 * r**3 + 8 * r**4 - 3 * r**5)

@@ -11,7 +11,7 @@ import orjson
 from torch import Tensor
 
 from motion_service.export.vrm_json import keyframes, number_texts, texts_between
-from motion_service.vrm.live_frames import LiveFrames
+from motion_service.live_frames import LiveFrames
 
 
 def frames_to_json(frames: LiveFrames, head: Mapping[str, Any], first_frame: int, fps: float) -> bytes:
@@ -41,19 +41,21 @@ def _tracks(
 
 def frames_to_msgpack(frames: LiveFrames, head: Mapping[str, Any]) -> bytes:
     """One msgpack map: the fields of ``head``, ``bones``, and blocks of float32, little-endian, frame after frame."""
+    rows, layout = frames.block, frames.layout
     fields: dict[str, Any] = {
         **head,
         "bones": frames.bones,
-        "rot": _block(frames.rotations.numpy()),
-        "root": _block(frames.hips.numpy()),
-        "contacts": _block(frames.contacts.numpy()),
+        "rot": _block(rows[:, : layout.hips]),
+        "root": _block(rows[:, layout.hips : layout.hips + 3]),
+        "contacts": _block(rows[:, layout.hips + 3 : layout.weights]),
     }
     if frames.names:
         fields["expressions"] = {
-            name: _block(weights.numpy()) for name, weights in zip(frames.names, frames.weights.unbind(1), strict=True)
+            name: _block(weights)
+            for name, weights in zip(frames.names, rows[:, layout.weights : layout.gaze].T, strict=True)
         }
-    if frames.gaze is not None:
-        fields["look_at"] = _block(frames.gaze.numpy())
+    if layout.has_gaze:
+        fields["look_at"] = _block(rows[:, layout.gaze :])
     packed: bytes = msgpack.packb(fields)
     return packed
 

@@ -133,19 +133,33 @@ def bones_to_features(local: Tensor, hips: Tensor, fps: float = VRM_FPS) -> tupl
     return features, RootStart(float(yaw[0]), float(hips[0, 0]), float(hips[0, 2]))
 
 
+def features_to_places(features: Tensor, start: RootStart | Tensor, fps: float = VRM_FPS) -> Tensor:
+    """Heading in rad, x and z in m after each row of (..., T, 260): (..., T, 3) float64.
+
+    ``start`` is where the first row is decoded from; a tensor (..., 3) float64 says so for each of several clips.
+    """
+    if isinstance(start, RootStart):
+        start = features.new_tensor([start.heading, start.x, start.z], dtype=torch.float64)
+    rates = features[..., YAW_RATE.start : ROOT_VELOCITY.stop].double() / fps
+    yaw = start[..., :1] + torch.cumsum(rates[..., 0], dim=-1)  # (..., T)
+    sine, cosine = torch.sin(yaw), torch.cos(yaw)
+    steps = [cosine * rates[..., 1] + sine * rates[..., 2], cosine * rates[..., 2] - sine * rates[..., 1]]
+    way = torch.cumsum(torch.stack(steps, dim=-1), dim=-2)
+    return torch.cat([yaw[..., None], start[..., None, 1:] + way], dim=-1)
+
+
 def features_to_bones(features: Tensor, start: RootStart | None = None, fps: float = VRM_FPS) -> tuple[Tensor, Tensor]:
     """Inverse of :func:`bones_to_features`: (..., T, 260) to rotations (..., T, 21, 4) and hips (..., T, 3)."""
-    start = start or RootStart()
-    yaw = start.heading + torch.cumsum(features[..., 0], dim=-1) / fps
-    turn = yaw_to_quat(yaw)
-    velocity = features[..., ROOT_VELOCITY]
-    flat = torch.stack([velocity[..., 0], torch.zeros_like(yaw), velocity[..., 1]], dim=-1) / fps
-    hips = torch.cumsum(quat_rotate(turn, flat), dim=-2)
-    hips = hips + hips.new_tensor([start.x, 0.0, start.z])
-    hips = torch.cat([hips[..., :1], features[..., ROOT_HEIGHT], hips[..., 2:]], dim=-1)
+    return place_bones(features, features_to_places(features, start or RootStart(), fps))
+
+
+def place_bones(features: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotations (..., T, 21, 4) and hips (..., T, 3) of features (..., T, 260) at ``places`` (..., T, 3)."""
+    yaw, x, z = places.to(features.dtype).unbind(-1)
+    hips = torch.stack([x, features[..., ROOT_HEIGHT.start], z], dim=-1)
     local = rot6d_to_quat(features[..., HIPS_ROT6D.start : LOCAL_ROT6D.stop].unflatten(-1, (NUM_BONES, 6)))
-    root = quat_multiply(turn, local[..., 0, :])
-    return torch.cat([root[..., None, :], local[..., 1:, :]], dim=-2), hips
+    local[..., 0, :] = quat_multiply(yaw_to_quat(yaw), local[..., 0, :])
+    return local, hips
 
 
 def vrm_to_features(clip: VrmClip) -> tuple[FeatureClip, RootStart]:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 _TINY = 1e-8
+_NEAR = 0.5
+"""4 w^2 of a quaternion from which on w is told well enough by the trace of its matrix."""
 
 
 def normalize(v: Tensor) -> Tensor:
@@ -59,9 +61,13 @@ def quat_between(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(w > 1e-6, normalize(q), half_turn)
 
 
-def quat_unroll(q: Tensor) -> Tensor:
-    """Choose signs along axis -2 (time) so that neighbours lie in one hemisphere; the first has w >= 0. (..., T, 4)."""
-    first = torch.where(q[..., :1, 3:] < 0, -1.0, 1.0)
+def quat_unroll(q: Tensor, before: Tensor | None = None) -> Tensor:
+    """Choose signs along axis -2 (time) so that neighbours lie in one hemisphere. (..., T, 4)
+
+    The first lies in that of ``before`` (..., 4); without it, where w >= 0.
+    """
+    start = q[..., :1, 3:] if before is None else (q[..., :1, :] * before[..., None, :]).sum(-1, keepdim=True)
+    first = torch.where(start < 0, -1.0, 1.0)
     flips = torch.where((q[..., 1:, :] * q[..., :-1, :]).sum(-1, keepdim=True) < 0, -1.0, 1.0)
     return q * torch.cumprod(torch.cat([first, flips], dim=-2), dim=-2)
 
@@ -184,8 +190,28 @@ def quat_to_rot6d(q: Tensor) -> Tensor:
 
 
 def rot6d_to_quat(rot6d: Tensor) -> Tensor:
-    """Columns (..., 6) to xyzw, w >= 0."""
-    return rotmat_to_quat(rot6d_to_rotmat(rot6d))
+    """Columns (..., 6) to xyzw, w >= 0.
+
+    Up to 140 degrees or so by the one formula of :func:`rotmat_to_quat` that is sound there, component by component,
+    which saves three quarters of the work.
+    """
+    ax, ay, az, bx, by, bz = rot6d.movedim(-1, 0).contiguous()
+    ax, ay, az = _unit(ax, ay, az)
+    along = ax * bx + ay * by + az * bz
+    bx, by, bz = _unit(bx - along * ax, by - along * ay, bz - along * az)
+    cx, cy, cz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+    square = 1 + ax + by + cz  # 4 w^2
+    q = normalize(torch.stack([bz - cy, cx - az, ay - bx, square], dim=-1))
+    far = square < _NEAR
+    if bool(far.any()):
+        q[far] = rotmat_to_quat(rot6d_to_rotmat(rot6d[far]))
+    return q
+
+
+def _unit(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`normalize` of vectors given by their components."""
+    length = torch.sqrt(x * x + y * y + z * z).clamp_min(_TINY)
+    return x / length, y / length, z / length
 
 
 def euler_to_quat(angles: Tensor, order: str) -> Tensor:

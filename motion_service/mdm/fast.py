@@ -13,6 +13,7 @@ plain PyTorch anywhere, own kernels for few rows, library products and own kerne
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Literal
 
 import torch
@@ -25,7 +26,7 @@ from motion_service.mdm.network import Denoiser, NetworkSpec
 
 if TYPE_CHECKING:
     from motion_service.mdm.kernels_few import FewRows
-    from motion_service.mdm.kernels_launch import First
+    from motion_service.mdm.kernels_launch import Folds
     from motion_service.mdm.kernels_many import ManyRows
 
 Engine = Literal["plain", "few", "many"]
@@ -77,7 +78,7 @@ class FastDenoiser:
         self.weights = pack_weights(network, num_times, self.device, dtype, positions)
         self.has_kernels = has_triton(self.device) and dtype.itemsize == 2 if kernels is None else kernels
         self.has_kernels &= kernels_fit(self.spec)
-        self._first: First | None = None
+        self._folds: Folds | None = None
         self._few: FewRows | None = None
         self._many: ManyRows | None = None
 
@@ -135,6 +136,18 @@ class FastDenoiser:
 
         launch_count(front, count)
 
+    def compile_ahead(self, fronts: Iterable[Front], threads: int) -> None:
+        """Compile all kernels that steps of ``fronts`` need side by side, which saves most of a first start.
+
+        Nothing is launched but a few library products on memory that nobody reads. What cannot be compiled is left
+        for the first step to say.
+        """
+        from motion_service.mdm.kernels_compile import compile_ahead
+
+        with compile_ahead(threads):
+            for front in fronts:
+                self.step(front)
+
     @torch.inference_mode()
     def predict(
         self,
@@ -160,31 +173,37 @@ class FastDenoiser:
     @property
     def nbytes(self) -> int:
         """Device memory of the weights, folded ones and the scratch memory of few rows included."""
-        folded = sum(part.nbytes for part in self._first or ())
+        folded = self._folds.nbytes if self._folds else 0
         return self.weights.nbytes + folded + (self._few.nbytes if self._few else 0)
 
+    @property
+    def folds(self) -> Folds:
+        """Folded weights of the kernels, made at first use."""
+        if self._folds is None:
+            from motion_service.mdm.kernels_launch import fold_weights
+
+            self._folds = fold_weights(self.weights)
+        return self._folds
+
+    @property
+    def early(self) -> bool:
+        """Whether the GPU knows programmatic dependent launch."""
+        return self.device.type == "cuda" and torch.cuda.get_device_capability(self.device)[0] >= 9
+
     def _few_rows(self, rows: int) -> FewRows:
-        """Folded weights and scratch, made at first use; Triton is imported only then."""
+        """Scratch memory is made at first use; Triton is imported only then."""
         if self._few is None or self._few.max_rows < rows:
             from motion_service.mdm.kernels_few import FewRows
 
-            early = self.device.type == "cuda" and torch.cuda.get_device_capability(self.device)[0] >= 9
-            self._few = FewRows(self.weights, self._folded_first(), max(rows, FEW_ROWS // 2), early=early)
+            self._few = FewRows(self.weights, self.folds, max(rows, FEW_ROWS // 2), early=self.early)
         return self._few
 
     def _many_rows(self) -> ManyRows:
         if self._many is None:
             from motion_service.mdm.kernels_many import ManyRows
 
-            self._many = ManyRows(self.weights, self._folded_first())
+            self._many = ManyRows(self.weights, self.folds, early=self.early)
         return self._many
-
-    def _folded_first(self) -> First:
-        if self._first is None:
-            from motion_service.mdm.kernels_launch import fold_first
-
-            self._first = fold_first(self.weights)
-        return self._first
 
 
 def has_triton(device: torch.device) -> bool:

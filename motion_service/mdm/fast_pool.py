@@ -91,7 +91,7 @@ class Pool:
         self.progress = zeros(dtype=torch.int32)
         self.seed = zeros(dtype=torch.int64)
         self.entry = zeros(dtype=torch.int32)
-        self.text = new_table(weights, texts, columns)
+        self.text = new_table(weights, texts, columns, normed=not kernels)
         self.drawn = zeros(0 if kernels else longest, spec.features)
         self._weights = weights
         self._draws: dict[int, tuple[Draw, int]] = {}
@@ -129,7 +129,7 @@ class Pool:
 
     def text_stage(self, size: int) -> TextStage:
         """A way into the text table for at most ``size`` texts at once."""
-        return TextStage(self._weights, self.text, self.columns, size)
+        return TextStage(self._weights, self.text, self.columns, size, normed=not self.kernels)
 
     @torch.inference_mode()
     def read(self, slots: Sequence[int], frames: int) -> Tensor:

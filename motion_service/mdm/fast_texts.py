@@ -12,8 +12,11 @@ from motion_service.mdm.fast_upload import Upload, Words
 from motion_service.mdm.fast_weights import FastWeights, TextState, fold_text
 
 
-def new_table(weights: FastWeights, texts: int, columns: int) -> TextState:
-    """``texts`` entries and one more, into which goes what nobody wants. ``columns`` tokens each; 1 needs no keys."""
+def new_table(weights: FastWeights, texts: int, columns: int, *, normed: bool) -> TextState:
+    """``texts`` entries and one more, into which goes what nobody wants. ``columns`` tokens each; 1 needs no keys.
+
+    ``normed`` as in :func:`~motion_service.mdm.fast_weights.fold_text`.
+    """
     spec, device = weights.spec, weights.device
     shape = (texts + 1, spec.layers)
     columns = 0 if columns == 1 else columns * spec.heads
@@ -26,14 +29,16 @@ def new_table(weights: FastWeights, texts: int, columns: int) -> TextState:
         zeros(columns),
         zeros(columns, spec.width, dtype=weights.dtype),
         zeros(2, spec.width),
+        zeros(0 if normed else columns),
     )
 
 
 class TextStage:
     """A way into the text table for up to ``size`` texts at once. Made by :meth:`Pool.text_stage`."""
 
-    def __init__(self, weights: FastWeights, table: TextState, columns: int, size: int) -> None:
+    def __init__(self, weights: FastWeights, table: TextState, columns: int, size: int, *, normed: bool) -> None:
         self.size = size
+        self._normed = normed
         self.columns = columns
         self._weights, self._table = weights, table
         spec = weights.spec
@@ -85,7 +90,7 @@ class TextStage:
         at = columns + self._target
         target = numbers[:, columns:at] if self._target else None
         tokens = numbers[:, at:].unflatten(1, (columns, -1))
-        made = fold_text(self._weights, tokens, records[:, :columns] != 0, target, columns)
+        made = fold_text(self._weights, tokens, records[:, :columns] != 0, target, columns, normed=self._normed)
         for mine, part in zip(self._table, made, strict=True):
             mine.index_copy_(0, entries, part)
 

@@ -56,6 +56,7 @@ class TextFold:
     key: Tensor  # (I, D, D)
     value: Tensor  # (I, D, D)
     out: Tensor  # (I, H, D/H, D): transposed
+    norm: Tensor  # (I, 2, D) scale and shift of the norm before the queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,8 @@ class TextState(NamedTuple):
     """(B, I, M, D)"""
     shift: Tensor
     """(B, I, 2, D) float32, added to :attr:`FastWeights.times`."""
+    sums: Tensor
+    """(B, I, M) float32 sums of the keys, where keys have taken in the norm before them; else M = 0."""
 
 
 def pack_weights(
@@ -133,11 +136,14 @@ def pack_weights(
     )
 
 
-def fold_text(weights: FastWeights, tokens: Tensor, mask: Tensor, target: Tensor | None, columns: int) -> TextState:
+def fold_text(
+    weights: FastWeights, tokens: Tensor, mask: Tensor, target: Tensor | None, columns: int, *, normed: bool = True
+) -> TextState:
     """Texts -> :class:`TextState`. ``tokens`` (B, L, E) float32, ``mask`` (B, L) bool, True = a token.
 
     ``target`` (B, D) from :meth:`Denoiser.encode_target`. ``columns``: tokens to pad to (1 keeps single tokens out of
-    attention altogether).
+    attention altogether). Not ``normed``: queries come before their LayerNorm y -> (y - mean) / deviation * scale +
+    shift; keys take in the scale and the bias the shift, so a score is (y @ key - mean * sum) / deviation + bias.
     """
     fold, heads = weights.text, weights.spec.heads
     layers, _, head_width, width = fold.query.shape
@@ -150,12 +156,16 @@ def fold_text(weights: FastWeights, tokens: Tensor, mask: Tensor, target: Tensor
     if columns == 1:
         shift[:, :, 0] += _through_out(fold, values).transpose(0, 1)
         empty = tokens.new_zeros(batch, layers, 0, width, dtype=weights.dtype)
-        return TextState(empty, shift.new_zeros(batch, layers, 0), empty, shift)
+        nothing = shift.new_zeros(batch, layers, 0)
+        return TextState(empty, nothing, empty, shift, nothing)
     by_head = (layers, batch * num_tokens, heads, head_width)
     keys = (projected @ fold.key.transpose(1, 2)).view(by_head).transpose(1, 2)  # (I, H, B*L, D/H)
     values = values.view(by_head).transpose(1, 2)
-    bias = (keys @ fold.query_bias[..., None]).unflatten(2, (batch, num_tokens))  # (I, H, B, L, 1)
-    bias = bias.squeeze(-1).masked_fill(~mask, HIDDEN)
+    bias, keys = keys @ fold.query_bias[..., None], keys @ fold.query  # (I, H, B*L, 1), (I, H, B*L, D)
+    if not normed:
+        scale, norm_shift = fold.norm[:, :, None, None].unbind(1)  # (I, 1, 1, D) each
+        bias, keys = bias + (keys * norm_shift).sum(-1, keepdim=True), keys * scale
+    bias = bias.unflatten(2, (batch, num_tokens)).squeeze(-1).masked_fill(~mask, HIDDEN)  # (I, H, B, L)
     missing = columns - num_tokens
     bias = nn.functional.pad(bias, (0, missing), value=HIDDEN)
 
@@ -165,7 +175,9 @@ def fold_text(weights: FastWeights, tokens: Tensor, mask: Tensor, target: Tensor
         return by_row.permute(2, 0, 1, 3, 4).flatten(2, 3).to(weights.dtype).contiguous()
 
     bias = bias.permute(2, 0, 1, 3).flatten(2).contiguous()
-    return TextState(columns_of(keys @ fold.query), bias, columns_of(values @ fold.out), shift)
+    folded = columns_of(keys)
+    sums = folded.new_zeros(batch, layers, 0).float() if normed else folded.sum(-1, dtype=torch.float32)
+    return TextState(folded, bias, columns_of(values @ fold.out), shift, sums)
 
 
 def _through_out(fold: TextFold, values: Tensor) -> Tensor:
@@ -222,4 +234,7 @@ def _pack_text(network: Denoiser, layers: list[DecoderLayer], device: torch.devi
         key=place(key),
         value=place(value),
         out=place(out.transpose(1, 2).unflatten(1, (spec.heads, head_width))),
+        norm=place(
+            torch.stack([torch.stack([layer.norm1.weight, layer.norm1.bias]) for layer in layers]).detach().float()
+        ),
     )

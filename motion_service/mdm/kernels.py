@@ -24,10 +24,18 @@ from motion_service.mdm.kernels_noise import noise_tile, now_of
 
 @triton.jit
 def _await(EARLY: tl.constexpr):
-    """Let the next kernel start loading, and wait for the results of the one before."""
-    if EARLY:
+    """Wait for the results of the kernel before. EARLY = 1: let the next one start loading now, 2: at _release."""
+    if EARLY == 1:
         gdc_launch_dependents()
+    if EARLY > 0:
         gdc_wait()
+
+
+@triton.jit
+def _release(EARLY: tl.constexpr):
+    """Most is done: let the next kernel start, so that it is there when the rest ends."""
+    if EARLY == 2:
+        gdc_launch_dependents()
 
 
 @triton.jit
@@ -52,7 +60,7 @@ def _normed(y, NORM, columns, D: tl.constexpr):
 # --- few rows: products with everything around them folded in ---------------------------------------------------------
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["R", "DEPTH"])
 def embed_kernel(
     STATE, W, PLACED, PACKED, QKV, H, R, DEPTH,
     P: tl.constexpr, K1: tl.constexpr, K2: tl.constexpr, D: tl.constexpr,
@@ -86,42 +94,17 @@ def embed_kernel(
         tl.store(H + r[:, None] * D + (n - 3 * D)[None, :], out.to(H.dtype.element_ty), mask=inside[:, None])
 
 
-@triton.jit
-def normed_product_kernel(
-    Y, W, SUMS, BIAS, OUT, MOMENTS, R,
-    N: tl.constexpr, K: tl.constexpr, GELU: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, EARLY: tl.constexpr,
+@triton.jit(do_not_specialize=["R"])
+def product_kernel(
+    A, W, SUMS, BIAS, Y, MOMENTS, NORM, OUT, R,
+    N: tl.constexpr, K: tl.constexpr, NORMED: tl.constexpr, GELU: tl.constexpr, RESIDUAL: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """OUT (R, N) = act(LN(Y) @ W^T + b): scale is in W (N, K), shift in BIAS (N,), SUMS (N,) are the rows' sums of W.
+    """OUT (R, N) = act(A @ W^T + b), W (N, K), b float32 if NORMED, else as W.
 
-    Moments (R, 2) of Y are kept for the residual that comes later.
+    NORMED: LN(A): scale is in W, shift in BIAS, SUMS (N,) are the rows' sums of W; MOMENTS (R, 2) of A are kept for the
+    residual that comes later. RESIDUAL: 1 = plus Y (R, N), 2 = plus LN(Y) by its kept moments.
     """
-    tiles: tl.constexpr = N // BN
-    n = (tl.program_id(0) % tiles) * BN + tl.arange(0, BN)
-    r = (tl.program_id(0) // tiles) * BM + tl.arange(0, BM)
-    k = tl.arange(0, K)
-    inside = r < R
-    w = tl.load(W + n[None, :] * K + k[:, None])
-    sums = tl.load(SUMS + n)
-    bias = tl.load(BIAS + n)
-    _await(EARLY)
-    y = tl.load(Y + r[:, None] * K + k[None, :], mask=inside[:, None], other=0.0)
-    out = tl.dot(y, w, input_precision="ieee")
-    mean, rate = _moments(y.to(tl.float32), K)
-    if tl.program_id(0) % tiles == 0:
-        tl.store(MOMENTS + r * 2, mean, mask=inside)
-        tl.store(MOMENTS + r * 2 + 1, rate, mask=inside)
-    out = (out - mean[:, None] * sums[None, :]) * rate[:, None] + bias[None, :]
-    if GELU:
-        out = 0.5 * out * (1.0 + tl.erf(out * 0.7071067811865476))
-    tl.store(OUT + r[:, None] * N + n[None, :], out.to(OUT.dtype.element_ty), mask=inside[:, None])
-
-
-@triton.jit
-def residual_product_kernel(
-    A, W, BIAS, Y, MOMENTS, NORM, OUT, R,
-    N: tl.constexpr, K: tl.constexpr, NORMED: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, EARLY: tl.constexpr,
-):  # fmt: skip
-    """OUT (R, N) = residual + A @ W^T + b; the residual is LN(Y) by its kept moments (NORMED), or Y itself."""
     tiles: tl.constexpr = N // BN
     n = (tl.program_id(0) % tiles) * BN + tl.arange(0, BN)
     r = (tl.program_id(0) // tiles) * BM + tl.arange(0, BM)
@@ -130,20 +113,34 @@ def residual_product_kernel(
     w = tl.load(W + n[None, :] * K + k[:, None])
     bias = tl.load(BIAS + n).to(tl.float32)
     if NORMED:
+        sums = tl.load(SUMS + n)
+    if RESIDUAL == 2:
         scale = tl.load(NORM + n).to(tl.float32)
         bias += tl.load(NORM + N + n).to(tl.float32)
     _await(EARLY)
     a = tl.load(A + r[:, None] * K + k[None, :], mask=inside[:, None], other=0.0)
-    y = tl.load(Y + r[:, None] * N + n[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
-    if NORMED:
+    if RESIDUAL > 0:
+        y = tl.load(Y + r[:, None] * N + n[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
+    if RESIDUAL == 2:
         mean = tl.load(MOMENTS + r * 2, mask=inside, other=0.0)
         rate = tl.load(MOMENTS + r * 2 + 1, mask=inside, other=0.0)
         y = (y - mean[:, None]) * rate[:, None] * scale[None, :]
-    out = tl.dot(a, w, input_precision="ieee") + bias[None, :] + y
+    out = tl.dot(a, w, input_precision="ieee")
+    if NORMED:
+        mean, rate = _moments(a.to(tl.float32), K)
+        if tl.program_id(0) % tiles == 0:
+            tl.store(MOMENTS + r * 2, mean, mask=inside)
+            tl.store(MOMENTS + r * 2 + 1, rate, mask=inside)
+        out = (out - mean[:, None] * sums[None, :]) * rate[:, None]
+    out += bias[None, :]
+    if GELU:
+        out = 0.5 * out * (1.0 + tl.erf(out * 0.7071067811865476))
+    if RESIDUAL > 0:
+        out += y
     tl.store(OUT + r[:, None] * N + n[None, :], out.to(OUT.dtype.element_ty), mask=inside[:, None])
 
 
-@triton.jit(do_not_specialize=["AHEAD"])
+@triton.jit(do_not_specialize=["R", "AHEAD", "STEPS", "LONGEST", "DEPTH"])
 def last_kernel(
     Y, W, SUMS, BIAS, STATE, SEATS, PLAN, PROGRESS, SEED, R, AHEAD, STEPS, LONGEST, DEPTH,
     C: tl.constexpr, F: tl.constexpr, P: tl.constexpr, D: tl.constexpr,
@@ -191,6 +188,40 @@ def last_kernel(
 
 
 @triton.jit
+def _attend(
+    CLIP, t, d, length, SCALE, D: tl.constexpr, DH: tl.constexpr, BQ: tl.constexpr, BK: tl.constexpr, LOOP: tl.constexpr
+):  # fmt: skip
+    """Frames t (BQ,) of a clip, whose rows (length, 3D) begin at CLIP, look at all of it; columns d of one head."""
+    tk = tl.arange(0, BK)
+    q = tl.load(CLIP + t[:, None] * (3 * D) + d[None, :], mask=(t < length)[:, None], other=0.0)
+    if LOOP:
+        peak = tl.full((BQ,), -1e9, tl.float32)
+        total = tl.zeros((BQ,), tl.float32)
+        out = tl.zeros((BQ, DH), tl.float32)
+        for begin in range(0, length, BK):
+            seen = begin + tk < length
+            at = (begin + tk) * (3 * D)
+            keys = tl.load(CLIP + D + at[None, :] + d[:, None], mask=seen[None, :], other=0.0)
+            values = tl.load(CLIP + 2 * D + at[:, None] + d[None, :], mask=seen[:, None], other=0.0)
+            scores = tl.where(seen[None, :], tl.dot(q, keys, input_precision="ieee") * SCALE, -1e9)
+            higher = tl.maximum(peak, tl.max(scores, 1))
+            scores = tl.exp2(scores - higher[:, None])
+            fade = tl.exp2(peak - higher)
+            total = total * fade + tl.sum(scores, 1)
+            out = tl.dot(scores.to(values.dtype), values, out * fade[:, None], input_precision="ieee")
+            peak = higher
+    else:
+        seen = tk < length
+        keys = tl.load(CLIP + D + tk[None, :] * (3 * D) + d[:, None], mask=seen[None, :], other=0.0)
+        values = tl.load(CLIP + 2 * D + tk[:, None] * (3 * D) + d[None, :], mask=seen[:, None], other=0.0)
+        scores = tl.where(seen[None, :], tl.dot(q, keys, input_precision="ieee") * SCALE, -1e9)
+        scores = tl.exp2(scores - tl.max(scores, 1)[:, None])
+        total = tl.sum(scores, 1)
+        out = tl.dot(scores.to(values.dtype), values, input_precision="ieee")
+    return out / total[:, None]
+
+
+@triton.jit(do_not_specialize=["B", "R"])
 def attention_kernel(
     QKV, OUT, SEATS, B, R, SCALE,
     H: tl.constexpr, DH: tl.constexpr, BQ: tl.constexpr, BK: tl.constexpr, LOOP: tl.constexpr, EARLY: tl.constexpr,
@@ -201,80 +232,50 @@ def attention_kernel(
     """
     D: tl.constexpr = H * DH
     s = tl.program_id(2)
-    h = tl.program_id(1)
     start = tl.program_id(0) * BQ
     seat = SEATS + (s % B) * 4
     length = tl.load(seat + 2)
     if start < length:
-        tq = start + tl.arange(0, BQ)
-        tk = tl.arange(0, BK)
-        d = h * DH + tl.arange(0, DH)
+        t = start + tl.arange(0, BQ)
+        d = tl.program_id(1) * DH + tl.arange(0, DH)
         row = tl.load(seat + 1) + (s // B) * R
-        base = QKV + row.to(tl.int64) * (3 * D)
         _await(EARLY)
-        q = tl.load(base + tq[:, None] * (3 * D) + d[None, :], mask=(tq < length)[:, None], other=0.0)
-        if LOOP:
-            peak = tl.full((BQ,), -1e9, tl.float32)
-            total = tl.zeros((BQ,), tl.float32)
-            out = tl.zeros((BQ, DH), tl.float32)
-            for begin in range(0, length, BK):
-                seen = begin + tk < length
-                at = (begin + tk) * (3 * D)
-                keys = tl.load(base + D + at[None, :] + d[:, None], mask=seen[None, :], other=0.0)
-                values = tl.load(base + 2 * D + at[:, None] + d[None, :], mask=seen[:, None], other=0.0)
-                scores = tl.where(seen[None, :], tl.dot(q, keys, input_precision="ieee") * SCALE, -1e9)
-                higher = tl.maximum(peak, tl.max(scores, 1))
-                scores = tl.exp2(scores - higher[:, None])
-                fade = tl.exp2(peak - higher)
-                total = total * fade + tl.sum(scores, 1)
-                out = tl.dot(scores.to(values.dtype), values, out * fade[:, None], input_precision="ieee")
-                peak = higher
-        else:
-            seen = tk < length
-            keys = tl.load(base + D + tk[None, :] * (3 * D) + d[:, None], mask=seen[None, :], other=0.0)
-            values = tl.load(base + 2 * D + tk[:, None] * (3 * D) + d[None, :], mask=seen[:, None], other=0.0)
-            scores = tl.where(seen[None, :], tl.dot(q, keys, input_precision="ieee") * SCALE, -1e9)
-            scores = tl.exp2(scores - tl.max(scores, 1)[:, None])
-            total = tl.sum(scores, 1)
-            out = tl.dot(scores.to(values.dtype), values, input_precision="ieee")
-        out = out / total[:, None]
-        to = OUT + (row + tq)[:, None].to(tl.int64) * D + d[None, :]
-        tl.store(to, out.to(OUT.dtype.element_ty), mask=(tq < length)[:, None])
+        out = _attend(QKV + row.to(tl.int64) * (3 * D), t, d, length, SCALE, D, DH, BQ, BK, LOOP)
+        _release(EARLY)
+        to = OUT + (row + t)[:, None].to(tl.int64) * D + d[None, :]
+        tl.store(to, out.to(OUT.dtype.element_ty), mask=(t < length)[:, None])
     else:
         _await(EARLY)
 
 
 @triton.jit
-def _sums(Y, ADD, row, inside, k, n, D: tl.constexpr, CLOSE: tl.constexpr):
-    """Whole rows of a sum in float32, and their columns n (with CLOSE all)."""
-    y = tl.load(Y + row[:, None] * D + k[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
-    if CLOSE:
-        y += tl.load(ADD + row[:, None] * D + k[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
-        part = y
-    else:
-        part = tl.load(Y + row[:, None] * D + n[None, :], mask=inside[:, None], other=0.0).to(tl.float32)
-    return y, part
-
-
-@triton.jit
-def _by_head(scores, BM: tl.constexpr, H: tl.constexpr, L: tl.constexpr):
+def by_head(scores, BM: tl.constexpr, H: tl.constexpr, L: tl.constexpr):
     """Softmax over the tokens of each head, (BM, H * L)."""
-    by_head = tl.reshape(scores, (BM, H, L))
-    by_head = tl.exp(by_head - tl.max(by_head, 2)[:, :, None])
-    return tl.reshape(by_head / tl.sum(by_head, 2)[:, :, None], (BM, H * L))
+    scores = tl.reshape(scores, (BM, H, L))
+    scores = tl.exp(scores - tl.max(scores, 2)[:, :, None])
+    return tl.reshape(scores / tl.sum(scores, 2)[:, :, None], (BM, H * L))
 
 
-@triton.jit(do_not_specialize=["AHEAD", "LAYER"])
+@triton.jit
+def _whole_and_part(Y, row, inside, k, n, D: tl.constexpr, BN: tl.constexpr):
+    """Rows (BM, D) float32, and their columns n."""
+    y = tl.load(Y + row[:, None] * D + k[None, :], mask=inside[:, None], other=0.0)
+    part = y
+    if BN < D:
+        part = tl.load(Y + row[:, None] * D + n[None, :], mask=inside[:, None], other=0.0)
+    return y.to(tl.float32), part.to(tl.float32)
+
+
+@triton.jit(do_not_specialize=["B", "R", "LONGEST", "AHEAD", "STEPS", "LAYER", "LAYERS"])
 def cross_kernel(
-    Y, ADD, OUT, NORM1, NORM2, TIMES, SHIFT, KEYS, BIAS, VALUES, SEATS, ENTRY, PLAN, PROGRESS,
+    Y, OUT, NORM1, NORM2, TIMES, SHIFT, KEYS, SUMS, BIAS, VALUES, SEATS, ENTRY, PLAN, PROGRESS,
     B, R, LONGEST, AHEAD, STEPS, LAYER, LAYERS, SHARED: tl.constexpr,
-    D: tl.constexpr, H: tl.constexpr, L: tl.constexpr, CLOSE: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, EARLY: tl.constexpr,
+    D: tl.constexpr, H: tl.constexpr, L: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """LN1, then cross attention: to a text in the conditional half, a vector of the noise level in both.
+    """LN1 of Y, then cross attention, OUT (2R, D): a text in the conditional half, a vector of the noise level in both.
 
-    Y (rows, D) is the sum before LN1, or (CLOSE) Y + ADD is, and LN2 follows (BN = D). SHARED: both halves read the
-    same rows of Y. H * L columns of scores; L = 0: no text needs attention. D is split over BN columns.
+    SHARED: both halves read the same rows of Y. H * L columns of scores; L = 0: no text needs attention. Keys have
+    taken in LN1, see ``fold_text``. D is split over BN columns; where it is not, LN2 follows.
     """
     tiles: tl.constexpr = D // BN
     blocks = tl.cdiv(LONGEST, BM)
@@ -287,8 +288,7 @@ def cross_kernel(
         t = start + tl.arange(0, BM)
         inside = t < length
         k = tl.arange(0, D)
-        tile_start = (tl.program_id(0) % tiles) * BN
-        n = tile_start + tl.arange(0, BN)
+        n = (tl.program_id(0) % tiles) * BN + tl.arange(0, BN)
         to = tl.load(SEATS + b * 4 + 1) + half * R + t
         row = to - half * R if SHARED else to
         slot = tl.load(SEATS + b * 4)
@@ -298,29 +298,26 @@ def cross_kernel(
         vector = tl.load(TIMES + (level * 2 + half) * D + n) + tl.load(SHIFT + (text * 2 + half) * D + n)
         scale = tl.load(NORM1 + n).to(tl.float32)
         vector += tl.load(NORM1 + D + n).to(tl.float32)
+        out = tl.zeros((BM, BN), tl.float32) + vector[None, :]
         if L > 0 and half == 0:
             m = tl.arange(0, H * L)
-            at = text * (H * L)
-            keys = tl.load(KEYS + at.to(tl.int64) * D + m[None, :] * D + k[:, None])
-            values = tl.load(VALUES + at.to(tl.int64) * D + m[:, None] * D + n[None, :])
-            bias = tl.load(BIAS + at + m)
-            all_scale = tl.load(NORM1 + k).to(tl.float32)
-            all_shift = tl.load(NORM1 + D + k).to(tl.float32)
+            keys = tl.load(KEYS + (text * (H * L)).to(tl.int64) * D + m[None, :] * D + k[:, None])
+            values = tl.load(VALUES + (text * (H * L)).to(tl.int64) * D + m[:, None] * D + n[None, :])
+            sums, bias = tl.load(SUMS + text * (H * L) + m), tl.load(BIAS + text * (H * L) + m)
             _await(EARLY)
-            y, part = _sums(Y, ADD, row, inside, k, n, D, CLOSE)
+            y, part = _whole_and_part(Y, row, inside, k, n, D, BN)
+            scores = tl.dot(y.to(keys.dtype), keys, input_precision="ieee")
             mean, rate = _moments(y, D)
-            query = (y - mean[:, None]) * rate[:, None] * all_scale[None, :] + all_shift[None, :]
-            scores = tl.dot(query.to(keys.dtype), keys, input_precision="ieee") + bias[None, :]
-            shares = _by_head(scores, BM, H, L).to(values.dtype)
-            out = tl.dot(shares, values, input_precision="ieee")
-            out += (part - mean[:, None]) * rate[:, None] * scale[None, :] + vector[None, :]
+            scores = (scores - mean[:, None] * sums[None, :]) * rate[:, None] + bias[None, :]
+            out = tl.dot(by_head(scores, BM, H, L).to(values.dtype), values, out, input_precision="ieee")
         else:
             _await(EARLY)
-            y, part = _sums(Y, ADD, row, inside, k, n, D, CLOSE)
+            y, part = _whole_and_part(Y, row, inside, k, n, D, BN)
             mean, rate = _moments(y, D)
-            out = (part - mean[:, None]) * rate[:, None] * scale[None, :] + vector[None, :]
-        if CLOSE:
+        out += (part - mean[:, None]) * rate[:, None] * scale[None, :]
+        if BN == D:
             out = _normed(out, NORM2, k, D)
+        _release(EARLY)
         tl.store(OUT + to[:, None] * D + n[None, :], out.to(OUT.dtype.element_ty), mask=inside[:, None])
     else:
         _await(EARLY)

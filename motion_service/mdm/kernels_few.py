@@ -1,4 +1,4 @@
-"""A denoising step for few rows (one clip, a few windows): own products, six kernels a layer, each next one preloading.
+"""A denoising step for few rows (a clip, some windows): own products, six kernels a layer, each preloading.
 
 With so few rows a step is a chain of dependent kernels and not arithmetic, so everything that is no product or
 attention is folded into the kernels before and after it. Weights are folded once a model.
@@ -7,7 +7,7 @@ attention is folded into the kernels before and after it. Weights are folded onc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -16,15 +16,8 @@ from torch import Tensor
 from motion_service.mdm import kernels
 from motion_service.mdm.fast_pool import Front
 from motion_service.mdm.fast_weights import FastWeights
-from motion_service.mdm.kernels_launch import (
-    First,
-    Folded,
-    Tile,
-    fold_norm,
-    launch_attention,
-    launch_cross,
-    launch_embed,
-)
+from motion_service.mdm.kernels_compile import launch
+from motion_service.mdm.kernels_launch import AT_ONCE, NOT, Folded, Folds, Tile, launch_cross, score_scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +27,20 @@ class Tiles:
     embed: Tile
     qkv: Tile
     attention: Tile
+    """Rows of queries."""
     out: Tile
     cross: Tile
+    """0 columns: whole rows, and the norm behind goes along."""
     wide: Tile
     narrow: Tile
     last: Tile
 
 
 UP_TO_80_ROWS: Final = Tiles(
-    embed=Tile(16, 64, 4),
+    embed=Tile(64, 32, 4),
     qkv=Tile(16, 128, 4),
     attention=Tile(16, 0, 4),
-    out=Tile(64, 16, 4),
+    out=Tile(32, 64, 4),
     cross=Tile(16, 64, 4),
     wide=Tile(16, 128, 4),
     narrow=Tile(32, 32, 4),
@@ -55,23 +50,23 @@ UP_TO_80_ROWS: Final = Tiles(
 MORE_ROWS: Final = Tiles(
     embed=Tile(64, 64, 4),
     qkv=Tile(64, 64, 8),
-    attention=Tile(16, 0, 4),
-    out=Tile(32, 32, 4),
-    cross=Tile(16, 128, 8),
-    wide=Tile(32, 64, 4),
-    narrow=Tile(16, 32, 4),
-    last=Tile(16, 32, 8),
+    attention=Tile(32, 0, 4),
+    out=Tile(32, 64, 4),
+    cross=Tile(16, 0, 8),
+    wide=Tile(16, 128, 4),
+    narrow=Tile(32, 32, 4),
+    last=Tile(16, 32, 4),
 )
 """A clip of 5 s alone: 100 rows and as many without text."""
 FROM_150_ROWS: Final = Tiles(
     embed=Tile(64, 64, 4),
-    qkv=Tile(64, 64, 8),
+    qkv=Tile(128, 64, 8),
     attention=Tile(32, 0, 8),
-    out=Tile(16, 64, 4),
-    cross=Tile(16, 128, 4),
+    out=Tile(32, 64, 4),
+    cross=Tile(16, 0, 8),
     wide=Tile(64, 64, 8),
-    narrow=Tile(32, 32, 4),
-    last=Tile(16, 32, 4),
+    narrow=Tile(64, 32, 8),
+    last=Tile(16, 64, 8),
 )
 """The longest clip alone, or a few windows."""
 
@@ -96,117 +91,135 @@ class _Scratch(NamedTuple):
     moments3: Tensor
 
 
+class _Norm(NamedTuple):
+    """A LayerNorm that a residual has still to go through: scale and shift (2, D), and moments of its rows (2R, 2)."""
+
+    norm: Tensor
+    moments: Tensor
+
+
 class FewRows:
     """The step of a model. One at a time: scratch memory is shared by all calls."""
 
     def __init__(
-        self, weights: FastWeights, first: First, max_rows: int, *, early: bool, tiles: Tiles | None = None
+        self, weights: FastWeights, folds: Folds, max_rows: int, *, early: bool, tiles: Tiles | None = None
     ) -> None:
         """``early``: programmatic dependent launch, which needs a GPU of compute capability 9 or more."""
-        self._chosen = tiles
-        self.tiles = tiles or MORE_ROWS
         self.max_rows = max_rows
-        self._weights, self._first = weights, first
-        self._early = early
-        layers = weights.layers
-        self._qkv = [
-            fold_norm(layer.qkv_weight, layer.qkv_bias, before.norms[2])
-            for before, layer in zip(layers[:-1], layers[1:], strict=True)
-        ]
-        self._wide = [fold_norm(layer.wide_weight, layer.wide_bias, layer.norms[1]) for layer in layers]
-        self._last = fold_norm(weights.last_weight, weights.last_bias, layers[-1].norms[2])
+        self._weights, self._folds = weights, folds
+        self._early = AT_ONCE if early else NOT
+        self._tiles = tiles
         self._scratch = self._new_scratch(2 * max_rows)
 
     def _new_scratch(self, rows: int) -> _Scratch:
         spec, dtype, device = self._weights.spec, self._weights.dtype, self._weights.device
-        widths = (3 * spec.width, *[spec.width] * 4, spec.feedforward)
-        halves = [torch.zeros(rows, width, dtype=dtype, device=device) for width in widths]
-        return _Scratch(*halves, *(torch.empty(rows, 2, device=device) for _ in range(2)))
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        return _Scratch(
+            qkv=zeros(rows, 3 * spec.width),
+            heads=zeros(rows, spec.width),
+            y1=zeros(rows, spec.width),
+            y2=zeros(rows, spec.width),
+            y3=zeros(rows, spec.width),
+            wide=zeros(rows, spec.feedforward),
+            moments2=torch.zeros(rows, 2, device=device),
+            moments3=torch.zeros(rows, 2, device=device),
+        )
 
     @property
     def nbytes(self) -> int:
-        """Memory of folded weights and scratch."""
-        folded = [part for fold in (*self._qkv, *self._wide, self._last) for part in fold]
-        return sum(part.nbytes for part in (*folded, *self._scratch))
+        """Scratch memory."""
+        return sum(part.nbytes for part in self._scratch)
 
     def advance(self, front: Front, ahead: int) -> None:
         """One step of every seated clip, ``ahead`` steps after those that are counted."""
-        num, s = front.rows, self._scratch
-        self.tiles = self._chosen or tiles_for(num)
-        embed = self.tiles.embed
-        launch_embed(self._weights, self._first, front, s.qkv, s.y3, embed, **self._launch(embed.warps))
-        for i, layer in enumerate(self._weights.layers):
-            shared = i == 0
-            if not shared:
-                self._normed_product(self.tiles.qkv, s.y3, self._qkv[i - 1], s.qkv, s.moments3, 2 * num, gelu=False)
-            self._attention(front, 1 if shared else 2)
-            norm = self._weights.layers[max(i - 1, 0)].norms[2]
-            residual = (s.y3, s.moments3, norm)
-            product = (s.heads, layer.out_weight, layer.out_bias)
-            self._residual_product(
-                self.tiles.out, *product, *residual, s.y1, num if shared else 2 * num, normed=not shared
-            )
-            self._cross(front, ahead, i)
-            self._normed_product(self.tiles.wide, s.y2, self._wide[i], s.wide, s.moments2, 2 * num, gelu=True)
-            product = (s.wide, layer.narrow_weight, layer.narrow_bias)
-            residual = (s.y2, s.moments2, layer.norms[1])
-            self._residual_product(self.tiles.narrow, *product, *residual, s.y3, 2 * num, normed=True)
-        self._finish(front, ahead)
+        weights, folds, s, rows = self._weights, self._folds, self._scratch, 2 * front.rows
+        tiles = self._tiles or tiles_for(front.rows)
+        self._embed(front, tiles.embed)
+        before: _Norm | None = None
+        for i, layer in enumerate(weights.layers):
+            if before:
+                self._product(tiles.qkv, s.y3, folds.qkv[i - 1], s.qkv, rows, moments=s.moments3)
+            self._attention(front, tiles.attention, 2 if before else 1)
+            out = (layer.out_weight, layer.out_bias)
+            self._product(tiles.out, s.heads, out, s.y1, rows if before else front.rows, residual=s.y3, norm=before)
+            launch_cross(weights, front, ahead, i, s.y1, s.y2, tiles.cross, self._early)
+            narrow, second = (layer.narrow_weight, layer.narrow_bias), None
+            if tiles.cross.is_whole(weights.spec.width):
+                self._product(tiles.wide, s.y2, (layer.wide_weight, layer.wide_bias), s.wide, rows, gelu=True)
+            else:
+                self._product(tiles.wide, s.y2, folds.wide[i], s.wide, rows, gelu=True, moments=s.moments2)
+                second = _Norm(layer.norms[1], s.moments2)
+            self._product(tiles.narrow, s.wide, narrow, s.y3, rows, residual=s.y2, norm=second)
+            before = _Norm(layer.norms[2], s.moments3)
+        self._finish(front, ahead, tiles.last)
 
-    def _launch(self, warps: int) -> dict[str, Any]:
-        return {"EARLY": self._early, "num_warps": warps, **({"launch_pdl": True} if self._early else {})}
-
-    def _normed_product(
-        self, tile: Tile, y: Tensor, fold: Folded, out: Tensor, moments: Tensor, num: int, *, gelu: bool
-    ) -> None:
-        outputs, inputs = fold.weight.shape
-        tile = tile.within(inputs)
-        kernels.normed_product_kernel[(triton.cdiv(num, tile.rows) * (outputs // tile.columns),)](
-            *(y, *fold, out, moments, num, outputs, inputs, gelu, tile.rows, tile.columns),
-            **self._launch(tile.warps),
+    def _embed(self, front: Front, tile: Tile) -> None:
+        """Frames of the seated clips -> queries, keys and values of the first layer, and its residual."""
+        pool, width, padded = front.pool, self._weights.spec.width, self._weights.padded
+        tile = tile.within(width)
+        k1 = max(16, 1 << (padded.bit_length() - 1))
+        k2 = max(16, triton.next_power_of_2(padded - k1)) if padded > k1 else 0
+        launch(
+            kernels.embed_kernel,
+            (triton.cdiv(front.rows, tile.rows) * (4 * width // tile.columns),),
+            *(pool.state, self._folds.first, self._folds.placed, front.packed, self._scratch.qkv, self._scratch.y3),
+            *(front.rows, pool.longest, padded, k1, k2, width, tile.rows, tile.columns),
+            **tile.options(self._early),
         )
 
-    def _residual_product(
+    def _product(
         self,
         tile: Tile,
         a: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        y: Tensor,
-        moments: Tensor,
-        norm: Tensor,
+        product: Folded | tuple[Tensor, Tensor],
         out: Tensor,
         num: int,
         *,
-        normed: bool,
+        gelu: bool = False,
+        moments: Tensor | None = None,
+        residual: Tensor | None = None,
+        norm: _Norm | None = None,
     ) -> None:
+        """Rows of ``a`` through a weight and a bias: behind a LayerNorm if ``Folded``, whose ``moments`` are kept.
+
+        ``norm``: of the residual, by moments kept before.
+        """
+        weight, bias = product[0], product[-1]
         outputs, inputs = weight.shape
-        tile = tile.within(outputs)
-        kernels.residual_product_kernel[(triton.cdiv(num, tile.rows) * (outputs // tile.columns),)](
-            *(a, weight, bias, y, moments, norm, out, num),
-            *(outputs, inputs, normed, tile.rows, tile.columns),
-            **self._launch(tile.warps),
+        tile = tile.within(min(outputs, self._weights.spec.width))
+        kept = norm.moments if norm else bias if moments is None else moments
+        launch(
+            kernels.product_kernel,
+            (triton.cdiv(num, tile.rows) * (outputs // tile.columns),),
+            *(a, weight, product[1], bias, out if residual is None else residual, kept),
+            *(norm.norm if norm else bias, out, num, outputs, inputs),
+            *(isinstance(product, Folded), gelu, 0 if residual is None else 2 if norm else 1),
+            *(tile.rows, tile.columns),
+            **tile.options(self._early),
         )
 
-    def _attention(self, front: Front, halves: int) -> None:
-        launch_attention(
-            *(self._weights, front, self._scratch.qkv, self._scratch.heads, halves),
-            *(self.tiles.attention.rows, max(16, triton.next_power_of_2(front.longest))),
-            **self._launch(self.tiles.attention.warps),
+    def _attention(self, front: Front, tile: Tile, halves: int) -> None:
+        spec, s = self._weights.spec, self._scratch
+        keys = max(16, triton.next_power_of_2(front.longest))
+        launch(
+            kernels.attention_kernel,
+            (triton.cdiv(front.longest, tile.rows), spec.heads, halves * front.width),
+            *(s.qkv, s.heads, front.seats, front.width, front.rows, score_scale(self._weights)),
+            *(spec.heads, spec.width // spec.heads, tile.rows, keys, False),
+            **tile.options(self._early),
         )
 
-    def _cross(self, front: Front, ahead: int, layer: int) -> None:
-        tile, s = self.tiles.cross.within(self._weights.spec.width), self._scratch
-        launch_cross(
-            *(self._weights, front, ahead, layer, s.y1, s.y1, s.y2, tile), close=False, **self._launch(tile.warps)
-        )
-
-    def _finish(self, front: Front, ahead: int) -> None:
-        tile, spec, pool = self.tiles.last, self._weights.spec, front.pool
-        blocks = triton.cdiv(front.longest - pool.context, tile.rows)
-        kernels.last_kernel[(front.width * blocks * triton.cdiv(pool.features, tile.columns),)](
-            *(self._scratch.y3, *self._last, pool.state, front.seats, pool.plan, pool.progress, pool.seed),
+    def _finish(self, front: Front, ahead: int, tile: Tile) -> None:
+        """Last norm and projection of both halves, guidance, posterior."""
+        pool, blocks = front.pool, triton.cdiv(front.longest - front.pool.context, tile.rows)
+        launch(
+            kernels.last_kernel,
+            (front.width * blocks * triton.cdiv(pool.features, tile.columns),),
+            *(self._scratch.y3, *self._folds.last, pool.state, front.seats, pool.plan, pool.progress, pool.seed),
             *(front.rows, ahead, pool.steps, front.longest, pool.longest),
-            *(pool.context, pool.features, self._weights.padded, spec.width, tile.rows, tile.columns),
-            **self._launch(tile.warps),
+            *(pool.context, pool.features, self._weights.padded, self._weights.spec.width, tile.rows, tile.columns),
+            **tile.options(self._early),
         )

@@ -1,8 +1,9 @@
-"""What both sets of kernels share on the host: tiles, folded weights, the kernels that few and many rows have alike."""
+"""What both sets of kernels share on the host: tiles of programs, folded weights, cross attention by whole rows."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -12,8 +13,7 @@ from torch import Tensor
 from motion_service.mdm import kernels
 from motion_service.mdm.fast_pool import Front
 from motion_service.mdm.fast_weights import FastWeights
-
-_LOG2_E: Final = math.log2(math.e)
+from motion_service.mdm.kernels_compile import launch
 
 
 class Tile(NamedTuple):
@@ -28,14 +28,26 @@ class Tile(NamedTuple):
         """The same for at most this many columns."""
         return self._replace(columns=min(self.columns, columns))
 
+    def is_whole(self, width: int) -> bool:
+        """Whether it spans rows of ``width``; 0 columns are all."""
+        return not 0 < self.columns < width
 
-class First(NamedTuple):
-    """The frame embedding through queries, keys and values of the first layer, and as it is."""
+    def options(self, early: int) -> dict[str, Any]:
+        """Of a launch, see :data:`AT_ONCE`."""
+        return launch_options(self.warps, self.stages, early)
 
-    weight: Tensor
-    """(4D, P)"""
-    placed: Tensor
-    """(positions, 4D) float32: biases and sinusoids."""
+
+NOT: Final = 0
+AT_ONCE: Final = 1
+"""Programmatic dependent launch: the next kernel may start as soon as this one has; compute capability 9 or more."""
+AT_THE_END: Final = 2
+"""The same, when most is done."""
+
+
+def launch_options(warps: int, stages: int, early: int, registers: int | None = None) -> dict[str, Any]:
+    """Keywords of a launch; ``early`` is one of the above, ``registers`` the most of a thread."""
+    chosen = {"EARLY": early, "num_warps": warps, "num_stages": stages, **({"maxnreg": registers} if registers else {})}
+    return {**chosen, "launch_pdl": True} if early else chosen
 
 
 class Folded(NamedTuple):
@@ -46,17 +58,45 @@ class Folded(NamedTuple):
     bias: Tensor
 
 
-def fold_first(weights: FastWeights) -> First:
-    """Products of weights are made in float64."""
-    layer = weights.layers[0]
-    through = layer.qkv_weight.double() @ weights.frame_weight.double()
-    weight = torch.cat([through, weights.frame_weight.double()]).to(weights.dtype).contiguous()
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """Weights that have taken in what stands before them. Made in float64."""
+
+    first: Tensor
+    """(4D, P) the frame embedding through queries, keys and values of the first layer, and as it is."""
+    placed: Tensor
+    """(positions, 4D) float32: biases and sinusoids of that."""
+    qkv: tuple[Folded, ...]
+    """Of all layers but the first, behind the last norm of the layer before."""
+    wide: tuple[Folded, ...]
+    """Of all layers, behind their second norm."""
+    last: Folded
+
+    @property
+    def nbytes(self) -> int:
+        folded = [part for fold in (*self.qkv, *self.wide, self.last) for part in fold]
+        return sum(part.nbytes for part in (self.first, self.placed, *folded))
+
+
+def fold_weights(weights: FastWeights) -> Folds:
+    """Once a model."""
+    layers, first = weights.layers, weights.layers[0]
+    through = first.qkv_weight.double() @ weights.frame_weight.double()
     places = weights.places.double()
-    biases = places @ layer.qkv_weight.double().T + layer.qkv_bias.double()
-    return First(weight, torch.cat([biases, places], dim=1).float().contiguous())
+    biases = places @ first.qkv_weight.double().T + first.qkv_bias.double()
+    return Folds(
+        first=torch.cat([through, weights.frame_weight.double()]).to(weights.dtype).contiguous(),
+        placed=torch.cat([biases, places], dim=1).float().contiguous(),
+        qkv=tuple(
+            _fold_norm(layer.qkv_weight, layer.qkv_bias, before.norms[2])
+            for before, layer in zip(layers[:-1], layers[1:], strict=True)
+        ),
+        wide=tuple(_fold_norm(layer.wide_weight, layer.wide_bias, layer.norms[1]) for layer in layers),
+        last=_fold_norm(weights.last_weight, weights.last_bias, layers[-1].norms[2]),
+    )
 
 
-def fold_norm(weight: Tensor, bias: Tensor, norm: Tensor) -> Folded:
+def _fold_norm(weight: Tensor, bias: Tensor, norm: Tensor) -> Folded:
     """LayerNorm with ``norm`` (2, D), then a linear map."""
     scale, shift = norm.double()
     scaled = (weight.double() * scale).to(weight.dtype).contiguous()
@@ -64,53 +104,27 @@ def fold_norm(weight: Tensor, bias: Tensor, norm: Tensor) -> Folded:
     return Folded(scaled, scaled.double().sum(1).float(), shifted)
 
 
-def launch_embed(
-    weights: FastWeights, first: First, front: Front, qkv: Tensor, h: Tensor, tile: Tile, **launch: Any
-) -> None:
-    """Frames of the seated clips -> (R, 3D) of the first layer and (R, D)."""
-    pool, width, padded = front.pool, weights.spec.width, weights.padded
-    tile = tile.within(width)
-    k1 = max(16, 1 << (padded.bit_length() - 1))
-    k2 = max(16, triton.next_power_of_2(padded - k1)) if padded > k1 else 0
-    kernels.embed_kernel[(triton.cdiv(front.rows, tile.rows) * (4 * width // tile.columns),)](
-        *(pool.state, *first, front.packed, qkv, h, front.rows, pool.longest),
-        *(padded, k1, k2, width, tile.rows, tile.columns),
-        **launch,
-    )
-
-
-def launch_attention(
-    weights: FastWeights, front: Front, qkv: Tensor, out: Tensor, halves: int, queries: int, keys: int, **launch: Any
-) -> None:
-    """Self attention of every seated clip in one or both halves, blocks of queries and keys."""
-    heads, head_width = weights.spec.heads, weights.spec.width // weights.spec.heads
-    kernels.attention_kernel[(triton.cdiv(front.longest, queries), heads, halves * front.width)](
-        *(qkv, out, front.seats, front.width, front.rows),
-        *(_LOG2_E / math.sqrt(head_width), heads, head_width, queries, keys, front.longest > keys),
-        **launch,
-    )
+def score_scale(weights: FastWeights) -> float:
+    """Of attention's scores, for powers of two."""
+    return math.log2(math.e) / math.sqrt(weights.spec.width // weights.spec.heads)
 
 
 def launch_cross(
-    weights: FastWeights,
-    front: Front,
-    ahead: int,
-    layer: int,
-    y: Tensor,
-    add: Tensor,
-    out: Tensor,
-    tile: Tile,
-    *,
-    close: bool,
-    **launch: Any,
+    weights: FastWeights, front: Front, ahead: int, layer: int, y: Tensor, out: Tensor, tile: Tile, early: int
 ) -> None:
-    """First norm and cross attention of a layer; with ``close`` the residual before and the second norm behind."""
-    spec, norms, pool = weights.spec, weights.layers[layer].norms, front.pool
-    blocks = triton.cdiv(front.longest, tile.rows)
-    kernels.cross_kernel[(2 * front.width * blocks * (spec.width // tile.columns),)](
-        *(y, add, out, norms[0], norms[1], weights.times, pool.text.shift),
-        *(pool.text.keys, pool.text.bias, pool.text.values, front.seats, pool.entry, pool.plan, pool.progress),
-        *(front.width, front.rows, front.longest, ahead, pool.steps, layer, spec.layers, layer == 0),
-        *(spec.width, spec.heads, pool.text.keys.shape[2] // spec.heads, close, tile.rows, tile.columns),
-        **launch,
+    """First norm of y, (R, D) in the first layer, else (2R, D), and cross attention -> (2R, D).
+
+    Where tiles are whole rows the second norm follows.
+    """
+    spec, pool, text, norms = weights.spec, front.pool, front.pool.text, weights.layers[layer].norms
+    columns = spec.width if tile.is_whole(spec.width) else tile.columns
+    programs = triton.cdiv(front.longest, tile.rows) * (spec.width // columns)
+    launch(
+        kernels.cross_kernel,
+        (2 * front.width * programs,),
+        *(y, out, norms[0], norms[1], weights.times, text.shift, text.keys, text.sums, text.bias, text.values),
+        *(front.seats, pool.entry, pool.plan, pool.progress, front.width, front.rows, front.longest),
+        *(ahead, pool.steps, layer, spec.layers, layer == 0),
+        *(spec.width, spec.heads, text.keys.shape[2] // spec.heads, tile.rows, columns),
+        **tile.options(early),
     )

@@ -9,6 +9,7 @@ import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]
 from torch import Tensor
 
 from motion_service.mdm import kernels_noise
+from motion_service.mdm.kernels_compile import launch
 
 if TYPE_CHECKING:
     from motion_service.mdm.fast_pool import Front, Pool
@@ -20,7 +21,9 @@ _FRAMES = 8
 def launch_begin(pool: Pool, records: Tensor) -> None:
     """Clips by their records (n, words) int32, as :class:`Pool` packs them."""
     numbers, longest = pool.plan[0].numel(), pool.longest
-    kernels_noise.begin_kernel[(len(records), triton.cdiv(longest, _FRAMES))](
+    launch(
+        kernels_noise.begin_kernel,
+        (len(records), triton.cdiv(longest, _FRAMES)),
         *(records, pool.state, pool.plan, pool.progress, pool.seed, pool.entry, records.shape[1], longest),
         *(numbers, triton.next_power_of_2(numbers), pool.context, pool.features, pool.state.shape[2]),
         *(_FRAMES, _whole(pool.features)),
@@ -31,16 +34,20 @@ def launch_noise(seed: int, out: Tensor) -> None:
     """All noise of one clip into (1 + S, T, F) float32, as the steps would make it."""
     num, frames, features = out.shape
     seeds = torch.tensor([seed], dtype=torch.int64, device=out.device)
-    kernels_noise.noise_kernel[(num, triton.cdiv(frames, _FRAMES))](
-        *(out, seeds, frames, features, _FRAMES, _whole(features))
+    launch(
+        kernels_noise.noise_kernel,
+        (num, triton.cdiv(frames, _FRAMES)),
+        *(out, seeds, frames, features, _FRAMES, _whole(features)),
     )
 
 
 def launch_count(front: Front, num: int) -> None:
     """Seated clips have done ``num`` steps more."""
     pool = front.pool
-    kernels_noise.count_kernel[(1,)](
-        *(front.seats, pool.progress, front.width, num, pool.steps, triton.next_power_of_2(front.width))
+    launch(
+        kernels_noise.count_kernel,
+        (1,),
+        *(front.seats, pool.progress, front.width, num, pool.steps, triton.next_power_of_2(front.width)),
     )
 
 

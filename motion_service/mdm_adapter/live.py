@@ -12,28 +12,48 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, VrmClip
+from motion_service.diffusion.rollout import continue_smoothly
+from motion_service.errors import MotionError, NonFiniteOutput
 from motion_service.features.vrm_native import (
+    CONTACTS,
     ROOT_VELOCITY,
     VRM_FPS,
     YAW_RATE,
     RootStart,
+    features_to_places,
     features_to_vrm,
+    place_bones,
     vrm_to_features,
 )
-from motion_service.geometry.rotation import quat_rotate, yaw_to_quat
+from motion_service.humanoid import CANONICAL_BONES
+from motion_service.live_frames import FrameLayout, LiveFrames
 from motion_service.mdm_adapter.clip_work import order_to_urgency, window_seed
 from motion_service.mdm_adapter.cues import plan_to_cues
 from motion_service.mdm_adapter.mini import misread
 from motion_service.mdm_adapter.mini_edit import EditingDiffusionSource, hold_first, to_canonical
-from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, SourceRequest, slice_clip
+from motion_service.source import (
+    LiveOrder,
+    LiveState,
+    LiveText,
+    LiveWindow,
+    SourceClip,
+    SourceRequest,
+    open_state,
+    slice_clip,
+)
+from motion_service.together import work_alike
 from motion_service.vrm.resample import resample_clip
 
 POSE_FRAMES: Final = 21
 """Frames of a given pose that are used: one more than the prefix, for the first frame's speeds."""
+TOGETHER: Final = 64
+"""How many windows are decoded at a time: more do not fit the cache of a core."""
+_LAYOUT: Final = FrameLayout(CANONICAL_BONES)
 
 
 class LiveDiffusionSource(EditingDiffusionSource):
@@ -79,7 +99,7 @@ class LiveDiffusionSource(EditingDiffusionSource):
             features = FeatureClip(whole.features[1:], "vrm", VRM_FPS)
             rows = (features.features - self._mean) / self._std
         clip = features_to_vrm(features, start)
-        return LiveState(frame, rows, features_to_places(features.features, start), clip)
+        return open_state(frame, rows, features_to_places(features.features, start), clip)
 
     def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
         """A clip with checkpoint, licence, steps and guidance."""
@@ -101,24 +121,29 @@ class LiveDiffusionSource(EditingDiffusionSource):
         )
         return window
 
-    def extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
-        """The state after ``rows``, decoded from the place where it stands."""
-        heading, x, z = state.places[-1].tolist()
-        start = RootStart(heading, x, z)
-        features = self._to_features(rows.clone())
-        clip = features_to_vrm(features, start)
-        return state.extend(rows, features_to_places(features.features, start), clip, history)
+    def extend_all(self, windows: Sequence[LiveWindow]) -> list[LiveState | MotionError]:
+        """The states after windows, each decoded from the place where its motion stands."""
+        return work_alike(self._extend_alike, windows, lambda window: window.num_frames, TOGETHER)
+
+    def _extend_alike(self, windows: Sequence[LiveWindow]) -> list[LiveState | MotionError]:
+        """The same where as many frames are wanted of each."""
+        before = torch.stack([window.state.rows[-2:] for window in windows])  # (B, 2, F)
+        made = torch.stack([window.rows for window in windows])  # (B, P, F)
+        rows = continue_smoothly(before, made)[:, : windows[0].num_frames]
+        features = self._denormalise(rows)  # (B, T, F)
+        sound = torch.isfinite(features.sum((1, 2))).tolist()
+        places = features_to_places(features, torch.stack([window.state.places[-1] for window in windows]))
+        local, hips = place_bones(features, places)
+        frames = LiveFrames(_LAYOUT, np.empty((*hips.shape[:2], _LAYOUT.width), np.float32))
+        frames.rotations.copy_(local)
+        frames.hips.copy_(hips)
+        frames.contacts.copy_(features[..., CONTACTS])
+        return [
+            window.then(row, place, LiveFrames(_LAYOUT, block)) if finite else NonFiniteOutput()
+            for window, row, place, block, finite in zip(windows, rows, places, frames.block, sound, strict=True)
+        ]
 
 
 def _request(order: LiveOrder) -> SourceRequest:
     """What :meth:`DiffusionSource._decide` wants to know."""
     return SourceRequest(PromptPlan("", "en", ()), 0.0, order.seed, order.steps, order.guidance)
-
-
-def features_to_places(features: Tensor, start: RootStart) -> Tensor:
-    """(T, 3) float64 heading, x and z after each row of (T, 260), the first of which is decoded from ``start``."""
-    rates = features[:, YAW_RATE.start : ROOT_VELOCITY.stop].double() / VRM_FPS
-    yaw = start.heading + torch.cumsum(rates[:, 0], dim=0)
-    step = torch.stack([rates[:, 1], torch.zeros_like(yaw), rates[:, 2]], dim=-1)
-    way = torch.cumsum(quat_rotate(yaw_to_quat(yaw), step), dim=0)
-    return torch.stack([yaw, start.x + way[:, 0], start.z + way[:, 2]], dim=-1)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly
+from motion_service.errors import GenerationFailed, MotionError
 from motion_service.features.humanml3d import (
     HUMANML3D_FPS,
     ROOT_TURN,
@@ -33,12 +34,13 @@ from motion_service.geometry.rotation import (
     quat_slerp,
     quat_unroll,
 )
+from motion_service.live_frames import clip_to_frames
 from motion_service.mdm_adapter.clip_work import order_to_urgency, window_seed
 from motion_service.mdm_adapter.cues import plan_to_caption_cues
 from motion_service.mdm_adapter.mini_edit import hold_first
 from motion_service.mdm_adapter.official import seeded_draw
 from motion_service.mdm_adapter.official_source import OfficialSource, untranslated
-from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip, slice_clip
+from motion_service.source import LiveOrder, LiveState, LiveText, LiveWindow, SourceClip, open_state, slice_clip
 from motion_service.text_encoder import encode_texts
 from motion_service.vrm.body import MANNEQUIN_BODY, clip_to_body
 from motion_service.vrm.joints import vrm_to_joints
@@ -93,7 +95,7 @@ class LiveOfficialSource(OfficialSource):
         """After C rows of features that end facing ``heading``."""
         places = _headings(features, 0.0)
         places[:, 0] += heading - places[-1, 0]
-        return LiveState(frame, self.sampler.normalise(features), places, clip)
+        return open_state(frame, self.sampler.normalise(features), places, clip)
 
     def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
         """A clip with checkpoint, licence, steps and guidance."""
@@ -115,21 +117,31 @@ class LiveOfficialSource(OfficialSource):
         """The next window, normalised (P, 263)."""
         seed = window_seed(order.seed, state.frame)
         run, _ = self.sampler.new_run(order.steps, order.guidance, seeded_draw(seed, official=False))
-        prefix = state.rows[-self.context_frames :]
         window, _ = await self.sample_window(
-            text.embedding, prefix, seed, self.sampler.steps(run), run.guidance, order_to_urgency(order)
+            text.embedding,
+            state.rows[-self.context_frames :],
+            seed,
+            self.sampler.steps(run),
+            run.guidance,
+            order_to_urgency(order),
         )
-        return continue_smoothly(prefix[None], window[None])[0]
+        return window
 
-    def extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
-        """The state after ``rows``, decoded together with the frames before them."""
-        seen = self.context_frames - 1
+    def extend_all(self, windows: Sequence[LiveWindow]) -> list[LiveState | MotionError]:
+        """The states after windows, each decoded together with the frames before it."""
+        return [self._extend(window) for window in windows]
+
+    def _extend(self, window: LiveWindow) -> LiveState | MotionError:
+        state, seen = window.state, self.context_frames - 1
+        rows = continue_smoothly(state.rows[None, -2:], window.rows[None])[0, : window.num_frames]
         heading = float(state.places[-self.context_frames, 0])
         features = self.sampler.to_features(torch.cat([state.rows[-seen:], rows]))
-        joints = features_to_clip(FeatureClip(features, "humanml3d", HUMANML3D_FPS), RootStart(heading))
-        clip = carry_over(state.newest(1), joints_to_vrm(joints), seen)
-        places = _headings(features[seen:], float(state.places[-1, 0]))
-        return state.extend(rows, places, clip, history)
+        try:
+            joints = features_to_clip(FeatureClip(features, "humanml3d", HUMANML3D_FPS), RootStart(heading))
+            clip = carry_over(state.newest(1), joints_to_vrm(joints), seen)
+        except GenerationFailed as error:
+            return error
+        return window.then(rows, _headings(features[seen:], float(state.places[-1, 0])), clip_to_frames(clip))
 
 
 def carry_over(played: VrmClip, decoded: VrmClip, seen: int) -> VrmClip:

@@ -96,7 +96,7 @@ class DiffusionSource:
                 readings[cue].embedding, prefix, window_seed(request.seed, index), sampling.steps, sampling.guidance
             )
             watch.waited(waited_s)
-            parts.append(window[:frames])
+            parts.append(continue_smoothly(prefix[None], window[None])[0, :frames])
             prefix = torch.cat([prefix, parts[-1]])[-len(prefix) :]
         watch.lap("sample")
         return self._to_source_clip(
@@ -112,14 +112,13 @@ class DiffusionSource:
         guidance: float,
         urgency: Urgency | None = None,
     ) -> tuple[Tensor, float]:
-        """The normalised window (P, F) that continues ``prefix`` (C, F), and the seconds it waited for its first step.
+        """The normalised window (P, F) after ``prefix`` (C, F), and the seconds it waited for its first step.
 
         Raises as :meth:`Worker.sample <motion_service.engine.worker.Worker.sample>`.
         """
         frames = self._config.network.predict_frames
         work = ClipWork(embedding, steps, guidance, frames, seed, prefix)
-        window, waited_s = await sample_clip(self._worker, self._models.for_text(embedding), work, urgency)
-        return continue_smoothly(prefix[None], window[None])[0], waited_s
+        return await sample_clip(self._worker, self._models.for_text(embedding), work, urgency)
 
     def _to_source_clip(
         self,
@@ -179,9 +178,13 @@ class DiffusionSource:
 
     def _to_features(self, normalised: Tensor) -> FeatureClip:
         """De-normalise (T, F); contacts become 0 or 1. Raises NonFiniteOutput."""
+        return FeatureClip(self._denormalise(normalised), "vrm", self._config.fps)
+
+    def _denormalise(self, normalised: Tensor) -> Tensor:
+        """(..., F) in physical units; contacts become 0 or 1."""
         features = normalised * self._std + self._mean
-        features[:, CONTACTS] = features[:, CONTACTS].clamp(0, 1).round()
-        return FeatureClip(features, "vrm", self._config.fps)
+        features[..., CONTACTS] = features[..., CONTACTS].clamp(0, 1).round()
+        return features
 
 
 def read_cues(

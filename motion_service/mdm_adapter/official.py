@@ -188,11 +188,11 @@ class OfficialSampler:
         mask = conditions.frame_mask
         if mask is None:
             mask = torch.ones(len(texts), num_frames, dtype=torch.bool)
-        target = None
-        if conditions.target is not None:
-            target = self.network.encode_target(*(part.to(self.device) for part in conditions.target))
         prefix = None if conditions.prefix is None else conditions.prefix.to(self.device)
         with torch.autocast(self.device.type, self._autocast, enabled=self._casts):
+            target = None
+            if conditions.target is not None:
+                target = self.network.encode_target(*(part.to(self.device) for part in conditions.target))
             predict = conditioned(
                 self.network,
                 tokens.to(self.device),

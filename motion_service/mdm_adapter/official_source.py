@@ -51,6 +51,8 @@ class OfficialSource:
             most = sampler.spec.context_frames + sampler.spec.predict_frames if sampler.is_windowed else MAX_FRAMES
             settings = settings or EngineSettings(device=sampler.device.type)
             self._models = add_network(worker, name, sampler.network, sampler.schedule.num_steps, most, settings)
+            if settings.half:
+                sampler.network.half()  # batches have packed weights of their own; edits and long texts need no more
 
     async def generate(self, request: SourceRequest) -> SourceClip:
         """One clip of int(seconds * 20) frames, as official. Raises GenerationFailed; BadRequest for targets it

@@ -7,11 +7,12 @@ only uploads what is new and launches graphs; results come back in one copy whil
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 import torch
@@ -32,8 +33,10 @@ from motion_service.telemetry import log_event
 EncodeTarget = Callable[[Tensor, Tensor], Tensor]
 """Places (8, 3) and which are asked (8,), on the CPU -> (D,) on the CPU."""
 
-FOLDS: Final = (1, 8, 64)
-"""Texts that one graph prepares: the smallest that holds what is new is taken."""
+FOLDS: Final = (1, 4, 16)
+"""Texts that one graph prepares: the smallest that holds what is new is taken; larger ones take much memory."""
+COMPILERS: Final = min(16, os.cpu_count() or 1)
+"""Threads that compile kernels side by side."""
 TIMED: Final = 3
 """Steps of each shape that warm-up times."""
 
@@ -48,12 +51,12 @@ class Sizes:
     steps: int
     """Most of one clip."""
     columns: int
-    """Most tokens of a text."""
+    """Most tokens of a text; a power of two."""
 
     @property
     def slots(self) -> int:
-        """One batch with the device, one paused."""
-        return 2 * self.batches[-1]
+        """A full batch, and half of one that waits; three quarters must hold a batch, see ``InFlight.room``."""
+        return max(4, 3 * self.batches[-1] // 2)
 
 
 class EventTicket:
@@ -133,9 +136,35 @@ class PooledResident:
             self._record(("fold", size), stage.fold)
             stage.fill([0], [text[0]], [text[1]])
             self._run(("fold", size))
-        for width in self.limits.batches:
-            for length in self.limits.lengths:
-                self._time(length, width, costs)
+        self._compile_ahead()
+        for width in reversed(self.limits.batches):  # what the widest graph has reserved holds all others
+            try:
+                for length in reversed(self.limits.lengths):
+                    self._time(length, width, costs)
+            except torch.OutOfMemoryError:
+                self._give_up(width)
+
+    def _compile_ahead(self) -> None:
+        """Compile the kernels of every shape at once; where that fails, each is compiled when it is first launched."""
+        if not (self._pool.kernels and self._graphs.enabled):
+            return
+        shapes = [(length, width) for width in self.limits.batches for length in self.limits.lengths]
+        try:
+            self._fast.compile_ahead((self._new_front(*shape) for shape in shapes), COMPILERS)
+        except Exception as error:  # the edge of a compiler: this is only to save time
+            log_event("kernels were not compiled ahead", level=logging.WARNING, model=self._name, error=error)
+
+    def _give_up(self, width: int) -> None:
+        """Batches stay below ``width``: the device has no memory for it. Raises OutOfMemoryError when that is 1."""
+        torch.cuda.empty_cache()
+        narrower = tuple(other for other in self.limits.batches if other < width)
+        if not narrower:
+            raise torch.OutOfMemoryError("the GPU has no memory for a single clip: raise MOTION_GPU_MEMORY_MB")
+        log_event("no memory for wide batches", level=logging.WARNING, model=self._name, widest=narrower[-1])
+        for key in [key for key in self._graphs.keys if self._is_mine(key) and key[-1] == width]:
+            self._graphs.forget(key)
+        self._fronts = {shape: front for shape, front in self._fronts.items() if shape[1] != width}
+        self.limits = replace(self.limits, batches=narrower)
 
     def _time(self, length: int, width: int, costs: CostTable) -> None:
         """Learn what steps of full batches of one shape take."""
@@ -284,14 +313,17 @@ class PooledResident:
         """The front of one shape, its graphs recorded at first use."""
         front = self._fronts.get((length, width))
         if front is None:
-            # The mean length counts where rows are packed, so any clip may be in it, unless it is alone.
-            longest = length if width == 1 or not self._pool.kernels else self._sizes.lengths[-1]
-            front = self._pool.front(width, length * width, longest)
+            front = self._new_front(length, width)
             self._record(("step", length, width), lambda: self._fast.step(front))
             if self.limits.loops and (length, width, self._sizes.steps) in self.limits.loops:
                 self._record(("loop", length, width), lambda: self._fast.step(front, count=self._sizes.steps), warm=1)
             self._fronts[length, width] = front
         return front
+
+    def _new_front(self, length: int, width: int) -> Front:
+        """The mean length counts where rows are packed, so any clip may be in it, unless it is alone."""
+        longest = length if width == 1 or not self._pool.kernels else self._sizes.lengths[-1]
+        return self._pool.front(width, length * width, longest)
 
     def _step(self, front: Front, key: tuple[Hashable, ...]) -> None:
         front.draw()
@@ -303,7 +335,7 @@ class PooledResident:
     def _run(self, key: tuple[Hashable, ...]) -> None:
         self._graphs.run((self._name, *key))
 
-    def _is_mine(self, key: Hashable) -> bool:
+    def _is_mine(self, key: Hashable) -> TypeGuard[tuple[Hashable, ...]]:
         return isinstance(key, tuple) and key[0] == self._name
 
 

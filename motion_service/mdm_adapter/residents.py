@@ -31,6 +31,8 @@ CPU_WIDEST: Final = 4
 """Windows of ``mini`` on two cores: 130 ms each in fours, 150 alone; more win nothing."""
 USUAL_MB: Final = 2048
 """Memory for which the widest batches are meant."""
+FLOAT32_COST: Final = 4
+"""How much more float32 is taken to need: weights and texts double, and encoders and networks stay whole."""
 
 DtypeName = Literal["auto", "float16", "float32"]
 
@@ -53,7 +55,8 @@ class EngineSettings:
 
     def batches(self, most: int) -> tuple[int, ...]:
         """Batch buckets up to ``most`` clips, or fewer where memory is short; on a CPU wide ones win nothing."""
-        widest = max(1, min(most, most * self.memory_mb // USUAL_MB)) if self.on_gpu else CPU_WIDEST
+        needed = USUAL_MB if self.half else FLOAT32_COST * USUAL_MB
+        widest = max(1, min(most, most * self.memory_mb // needed)) if self.on_gpu else CPU_WIDEST
         return tuple(2**i for i in range(widest.bit_length()))
 
 

@@ -11,7 +11,6 @@ After Kovar, Schreiner and Gleicher 2002, "Footskate Cleanup for Motion Capture 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,11 +22,11 @@ import torch
 from torch import Tensor
 
 from motion_service.clips import VrmClip
-from motion_service.geometry.rotation import normalize, quat_conjugate, quat_multiply, quat_rotate
+from motion_service.geometry.rotation import quat_identity
 from motion_service.humanoid import CANONICAL_HIPS_HEIGHT
-from motion_service.vrm.body import Body, pose_body
+from motion_service.vrm.body import Body
+from motion_service.vrm.legs import SIDES, LegBones, LegPose, bend_legs, find_legs, pose_legs, sole_heights
 from motion_service.vrm.lowpass import smooth
-from motion_service.vrm.two_bone import turn_leg
 
 Floats = npt.NDArray[np.float32]
 
@@ -56,8 +55,6 @@ _EASE_M: Final = 0.02  # on the canonical body
 _LONGEST_EASE: Final = 2.0
 """A larger one takes longer in proportion, up to so many times."""
 _TINY_M: Final = 1e-6
-_SIDES: Final = ("left", "right")
-_LEG: Final = ("UpperLeg", "LowerLeg", "Foot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +83,19 @@ class FootLock:
 
 
 @dataclass(frozen=True, slots=True)
-class Legs:
-    """The legs of a clip in world space; S sides, P = 2 parts of a foot: ankle and toe. For the locks only."""
+class _Legs:
+    """The legs of a clip in world space; S sides, P = 2 parts of a foot: ankle and toe."""
 
-    sides: Sequence[str]
-    hip: Tensor  # (T, S, 3)
-    knee: Tensor  # (T, S, 3)
-    parts: Tensor  # (T, S, P, 3)
-    hips_quat: Tensor  # (T, S, 4) world orientation of the thigh's parent
-    quats: Tensor  # (T, S, 3, 4) world orientations of thigh, shank and foot
+    bones: LegBones
+    local: Tensor  # (T, J, 4) rotations of these bones
+    pose: LegPose  # (T, ...)
     floor: Tensor  # (S, P) height of the parts when the sole lies on the floor, m
     scale: float  # of the figure over the canonical body
+
+    @property
+    def parts(self) -> Tensor:
+        """(T, S, P, 3) m."""
+        return self.pose.parts
 
     @property
     def max_move(self) -> float:
@@ -109,56 +108,45 @@ def lock_feet(clip: VrmClip, body: Body) -> FootLock:
 
     Unchanged when it has no legs or nothing is labelled as contact. Contacts, hips and upper body stay as they are.
     """
-    legs = pose_legs(clip, body)
+    legs = _pose_legs(clip, body)
     if legs is None or not bool((clip.contacts > 0.5).any()):
         return FootLock(clip, 0.0, 0.0)
     down = _gate_contacts(clip, legs)  # (T, S, P)
-    spans = [(s, a, b) for s in range(len(legs.sides)) for a, b in _spans(down[:, s].any(-1), clip.fps)]
+    spans = [(s, a, b) for s in range(len(legs.bones.sides)) for a, b in _spans(down[:, s].any(-1), clip.fps)]
     standing = torch.zeros(down.shape[:2], dtype=torch.bool)  # (T, S)
     for s, a, b in spans:
         standing[a:b, s] = True
     down &= standing[..., None]
     offset = _correction(legs, down, standing, spans, clip.fps)  # (T, S, 3)
-    locked, parts = bend_legs(clip, legs, offset)
+    bent, parts = bend_legs(legs.bones, legs.local, legs.pose, offset)
+    tracks = zip(legs.bones.chain, bent.flatten(1, 2).unbind(1), strict=True)
     return FootLock(
-        clip=locked,
+        clip=replace(clip, rotations=dict(clip.rotations) | {bone: track.contiguous() for bone, track in tracks}),
         skate_before=_skate(legs.parts, down, clip.fps),
         skate_after=_skate(parts, down, clip.fps),
         moved_cm=100 * float(torch.linalg.vector_norm(parts - legs.parts, dim=-1)[..., 0].max()),
-        spans=tuple(Span(legs.sides[s], a, b) for s, a, b in spans),
+        spans=tuple(Span(SIDES[legs.bones.sides[s]], a, b) for s, a, b in spans),
     )
 
 
 # --- what stands ----------------------------------------------------------------------------------------------------
 
 
-def pose_legs(clip: VrmClip, body: Body) -> Legs | None:
+def _pose_legs(clip: VrmClip, body: Body) -> _Legs | None:
     """The legs that body and clip both have, or None."""
-    bones = set(body.rest) & set(clip.rotations)
-    sides = [side for side in _SIDES if {side + bone for bone in _LEG} <= bones]
-    if not sides:
+    bones = find_legs(body, clip.rotations)
+    if bones is None:
         return None
-    lower = body.legs
-    positions, world = pose_body(lower, clip)  # (T, J, 3), (T, J, 4)
-    rows = torch.tensor([[lower.index(side + bone) for bone in _LEG] for side in sides])  # (S, 3)
-    toes = [f"{side}Toes" if f"{side}Toes" in lower.rest else f"{side}Foot" for side in sides]
-    parts = torch.stack([rows[:, 2], torch.tensor([lower.index(toe) for toe in toes])], dim=-1)  # (S, P)
-    height = torch.tensor([place[1] for place in lower.rest.values()])
-    return Legs(
-        sides=sides,
-        hip=positions[:, rows[:, 0]],
-        knee=positions[:, rows[:, 1]],
-        parts=positions[:, parts],
-        hips_quat=world[:, :1].expand(-1, len(sides), -1),
-        quats=world[:, rows],
-        floor=height[parts].to(positions),
-        scale=clip.rest_hips_height / CANONICAL_HIPS_HEIGHT,
-    )
+    rest = quat_identity(clip.num_frames).to(clip.hips)
+    local = torch.stack([clip.rotations.get(bone, rest) for bone in bones.bones], dim=1)
+    pose = pose_legs(bones, local, clip.hips, body.legs.offsets.to(clip.hips))
+    floor = sole_heights(bones, body).to(clip.hips)
+    return _Legs(bones, local, pose, floor, clip.rest_hips_height / CANONICAL_HIPS_HEIGHT)
 
 
-def _gate_contacts(clip: VrmClip, legs: Legs) -> Tensor:
+def _gate_contacts(clip: VrmClip, legs: _Legs) -> Tensor:
     """Which parts of which feet are down: labelled so, low and slow. (T, S, P) bool"""
-    label = clip.contacts.unflatten(1, (2, 2))[:, [_SIDES.index(side) for side in legs.sides]] > 0.5
+    label = clip.contacts.unflatten(1, (2, 2))[:, list(legs.bones.sides)] > 0.5
     low = legs.parts[..., 1] - legs.floor < legs.scale * GATE_HEIGHT
     speed = torch.zeros_like(legs.parts[..., 0])
     if clip.num_frames > 1:
@@ -189,7 +177,7 @@ def _skate(parts: Tensor, down: Tensor, fps: float) -> float:
 
 
 def _correction(
-    legs: Legs, down: Tensor, standing: Tensor, spans: Sequence[tuple[int, int, int]], fps: float
+    legs: _Legs, down: Tensor, standing: Tensor, spans: Sequence[tuple[int, int, int]], fps: float
 ) -> Tensor:
     """How far each foot moves, (T, S, 3) m: what holds it in its spans, fading outside of them."""
     slide = _slide(legs, down)
@@ -217,7 +205,7 @@ def _capped(offset: Tensor, most: float) -> Tensor:
     return torch.stack([offset[..., 0] * share, up, offset[..., 2] * share], dim=-1)
 
 
-def _slide(legs: Legs, down: Tensor) -> Tensor:
+def _slide(legs: _Legs, down: Tensor) -> Tensor:
     """How far, in x and z, the parts that are down have slid since the first frame. (T, S, 2) m
 
     A foot that rolls from heel to toe hands over from one part to the other; what both agree on is slide.
@@ -228,14 +216,14 @@ def _slide(legs: Legs, down: Tensor) -> Tensor:
     return torch.nn.functional.pad(slid.cumsum(0), (0, 0, 0, 0, 1, 0))
 
 
-def _lift(legs: Legs, down: Tensor) -> Tensor:
+def _lift(legs: _Legs, down: Tensor) -> Tensor:
     """How far up the foot must go so that the lowest part that is down lies on the floor. (T, S) m"""
     missing = legs.floor - legs.parts[..., 1]  # (T, S, P)
     lower = down | ~down.any(-1, keepdim=True)  # neither: the lower one
     return missing.masked_fill(~lower, -torch.inf).amax(-1).clamp(-legs.scale * MAX_SINK, legs.max_move)
 
 
-def _buoyancy(legs: Legs) -> Tensor:
+def _buoyancy(legs: _Legs) -> Tensor:
     """How far up a foot is pushed by a soft floor, in contact or not. (T, S) m
 
     Nearly the whole depth of one that is deep, next to nothing at a millimetre: there is no corner at the surface.
@@ -269,29 +257,3 @@ def _fade(offset: Floats, held: npt.NDArray[np.bool_], start: int, stop: int, fp
         frames = min(ease, room)
         amount = np.arange(1, frames + 1, dtype=offset.dtype) / (ease + 1)
         offset[outside][:frames] += (1 - amount**3 * (10 + amount * (6 * amount - 15)))[:, None] * offset[edge]
-
-
-# --- legs that follow -------------------------------------------------------------------------------------------------
-
-
-def bend_legs(clip: VrmClip, legs: Legs, offset: Tensor) -> tuple[VrmClip, Tensor]:
-    """The clip with ankles moved by ``offset`` (T, S, 3), and where the parts of the feet are then (T, S, P, 3).
-
-    Frames without an offset keep their numbers.
-    """
-    hip, knee, ankle = legs.hip.double(), legs.knee.double(), legs.parts[..., 0, :].double()
-    hinge = quat_rotate(legs.quats[..., 0, :].double(), ankle.new_tensor([1.0, 0.0, 0.0]))
-    turn = turn_leg(hip, knee, ankle, ankle + offset, hinge)
-    turns = torch.stack([turn.thigh, turn.shank])  # (2, T, S, 4)
-    bent = quat_multiply(turns, legs.quats[..., :2, :].double().movedim(-2, 0))
-    chain = torch.stack([legs.hips_quat.double(), bent[0], bent[1], legs.quats[..., 2, :].double()])  # (4, T, S, 4)
-    local = normalize(quat_multiply(quat_conjugate(chain[:-1]), chain[1:])).to(clip.hips)  # (3 bones, T, S, 4)
-    names = [[side + bone for side in legs.sides] for bone in _LEG]
-    kept = torch.stack([torch.stack([clip.rotations[name] for name in row], dim=1) for row in names])
-    near = torch.where((local * kept).sum(-1, keepdim=True) < 0, -local, local)
-    moved = (offset != 0).any(-1, keepdim=True)  # (T, S, 1)
-    tracks = torch.where(moved, near, kept).movedim(2, 1).flatten(0, 1).contiguous()  # (3 * S, T, 4)
-    rotations = dict(clip.rotations) | dict(zip(itertools.chain(*names), tracks.unbind(0), strict=True))
-    steps = quat_rotate(turns, torch.stack([knee - hip, ankle - knee]))  # (2, T, S, 3) thigh and shank as they are now
-    shift = torch.where(moved, hip + steps[0] + steps[1] - ankle, 0.0).to(legs.parts)  # (T, S, 3): toes go along
-    return replace(clip, rotations=rotations), legs.parts + shift[..., None, :]

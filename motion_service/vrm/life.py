@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -56,8 +57,6 @@ _THUMB_AXIS: Final = (0.5, math.sqrt(0.5), -0.5)
 """The left thumb points along (1, 0, 1) in the T-pose; it bends to the palm, half inwards (+X - Z), half down (-Y)."""
 _FINGER_JOINTS: Final = ("Proximal", "Intermediate", "Distal")
 _THUMB_JOINTS: Final = ("Metacarpal", "Proximal", "Distal")
-_MIRROR: Final = (1.0, -1.0, -1.0, 1.0)
-"""A left rotation xyzw times this is the right one."""
 
 _MOOD_WORDS: Final[Mapping[str, tuple[str, str]]] = {
     # mood: (English words, Japanese substrings), lower case
@@ -114,14 +113,16 @@ def add_life(
     if mood is not None and mood not in MOODS:
         raise BadRequest(f"{mood!r} is no mood: use {', '.join(MOODS)} or none", field="expressions")
     generator = torch.Generator().manual_seed(seed % 2**63)
-    fingers = _relaxed_fingers(clip, generator, block * clip.seconds)
+    lacking = tuple(bone for bone in FINGER_BONES if bone in bones and bone not in clip.rotations)
+    tracks = relaxed_fingers(draw_sways(generator), block * clip.seconds + _times(clip).double(), lacking)
+    fingers = dict(zip(lacking, tracks.unbind(-2), strict=True))
     if block:
         generator.manual_seed((seed + 0x9E3779B9 * block) % 2**63)
     faces = _faces(clip, set(expressions), mood, generator) | dict(clip.expressions)
     gaze = _wandering_gaze(clip, generator) if has_gaze and clip.gaze is None else clip.gaze
     return replace(
         clip,
-        rotations={bone: track for bone, track in fingers.items() if bone in bones} | dict(clip.rotations),
+        rotations=fingers | dict(clip.rotations),
         expressions={name: track for name, track in faces.items() if name in set(expressions) - MOUTH},
         gaze=gaze if has_gaze else None,
     )
@@ -181,20 +182,47 @@ def _wandering_gaze(clip: VrmClip, generator: torch.Generator) -> Tensor:
 # --- hands ------------------------------------------------------------------------------------------------------------
 
 
-def _relaxed_fingers(clip: VrmClip, generator: torch.Generator, since: float) -> dict[str, Tensor]:
-    """{bone: local rotations (T, 4)} of all 30 finger bones: a natural curl that hardly moves. ``since``: s before."""
-    bones, axes, curls, sways, mirrors = [], [], [], [], []
-    for side in ("left", "right"):
-        for finger, degrees in {"Thumb": _THUMB_DEG, **_CURL_DEG}.items():
-            hz, phase = _uniform(*_FINGER_SWAY_HZ, generator), _uniform(0, 2 * math.pi, generator)
-            thumb = finger == "Thumb"
-            for joint, curl in zip(_THUMB_JOINTS if thumb else _FINGER_JOINTS, degrees, strict=True):
-                bones.append(f"{side}{finger}{joint}")
-                axes.append(_THUMB_AXIS if thumb else _CURL_AXIS)
-                curls.append(math.radians(curl))
-                sways.append((2 * math.pi * hz, phase, _FINGER_SWAY * curl / max(degrees)))
-                mirrors.append((1.0, 1.0, 1.0, 1.0) if side == "left" else _MIRROR)
-    speed, phase_of, size = torch.tensor(sways)[..., None].unbind(1)  # (30, 1) each
-    sway = size * torch.sin(speed * (since + _times(clip)) + phase_of)  # (30, T)
-    turns = axis_angle_to_quat(normalize(torch.tensor(axes))[:, None], torch.tensor(curls)[:, None] + sway)
-    return dict(zip(bones, (turns * torch.tensor(mirrors)[:, None]).unbind(0), strict=True))
+def draw_sways(generator: torch.Generator) -> Tensor:
+    """How each of the ten fingers moves, left thumb first: rate in Hz and phase in rad, (10, 2)."""
+    draws = [(_uniform(*_FINGER_SWAY_HZ, generator), _uniform(0, 2 * math.pi, generator)) for _ in range(10)]
+    return torch.tensor(draws, dtype=torch.float64)
+
+
+def relaxed_fingers(sways: Tensor, time: Tensor, bones: tuple[str, ...]) -> Tensor:
+    """Local rotations (..., T, n, 4) of the n finger ``bones``: a natural curl that hardly moves.
+
+    ``sways`` (..., 10, 2) from :func:`draw_sways`, ``time`` (..., T) float64 in s.
+    """
+    finger, axis, curl, gain = _finger_table(bones)
+    hz, phase = sways[..., None, finger, :].unbind(-1)  # (..., 1, n)
+    sway = (_FINGER_SWAY * torch.sin(2 * math.pi * hz * time[..., None] + phase)).float()
+    return axis_angle_to_quat(axis, curl + sway * gain)
+
+
+@lru_cache(maxsize=64)
+def _finger_table(bones: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of each bone: which finger (n,), axis (n, 3), curl (n,) rad, and its share of the finger's sway (n,)."""
+    rows = [_FINGERS[bone] for bone in bones]
+    with torch.inference_mode(False):
+        return (
+            torch.tensor([row[0] for row in rows], dtype=torch.long),
+            normalize(torch.tensor([row[1] for row in rows]).reshape(-1, 3)),
+            torch.tensor([row[2] for row in rows]),
+            torch.tensor([row[3] for row in rows]),
+        )
+
+
+def _list_fingers() -> Iterator[tuple[str, tuple[int, tuple[float, float, float], float, float]]]:
+    """(bone, (which of the ten fingers, axis, curl in rad, share of the sway)) of all 30 finger bones."""
+    fingers = {"Thumb": _THUMB_DEG, **_CURL_DEG}
+    for number, (side, finger) in enumerate((side, finger) for side in ("left", "right") for finger in fingers):
+        x, y, z = _THUMB_AXIS if finger == "Thumb" else _CURL_AXIS
+        axis = (x, y, z) if side == "left" else (x, -y, -z)
+        joints = _THUMB_JOINTS if finger == "Thumb" else _FINGER_JOINTS
+        for joint, curl in zip(joints, fingers[finger], strict=True):
+            yield f"{side}{finger}{joint}", (number, axis, math.radians(curl), curl / max(fingers[finger]))
+
+
+_FINGERS: Final = dict(_list_fingers())
+FINGER_BONES: Final = tuple(_FINGERS)
+"""All 30, left thumb first."""

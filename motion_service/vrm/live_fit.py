@@ -1,30 +1,35 @@
-"""From the windows of a live source to the frames of one avatar: what ``fit_clip`` does, for a motion without an end.
+"""From the windows of a live source to the frames of avatars: what ``fit_clip`` does, for motions without an end.
 
 Every step here looks back only, and what it remembers is kept for each frame. So the frames do not depend on how the
-motion was cut into windows, and it can be rewound to any frame of its history and made anew from there.
+motion was cut into windows, and it can be rewound to any frame of its history and made anew from there. The windows of
+many streams are fitted together, since a step costs little more for fifty of them than for one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from motion_service.clips import VrmClip
 from motion_service.errors import BadRequest
 from motion_service.features.vrm_native import heading
-from motion_service.geometry.rotation import quat_multiply, quat_rotate, yaw_to_quat
-from motion_service.humanoid import CANONICAL_HIPS_HEIGHT, VRM_PARENT
-from motion_service.vrm.body import clip_to_body
-from motion_service.vrm.fitting import PRESET_EXPRESSIONS, Fitting
-from motion_service.vrm.live_frames import LiveFrames, clip_to_frames
-from motion_service.vrm.live_life import LiveLife, breathe
+from motion_service.geometry.rotation import quat_multiply, quat_rotate, quat_unroll, yaw_to_quat
+from motion_service.live_frames import Floats, LiveFrames, append, clip_to_frames
+from motion_service.together import work_alike
+from motion_service.vrm.fitting import Fitting
+from motion_service.vrm.legs import LegBones, bend_legs, pose_legs
+from motion_service.vrm.life import relaxed_fingers
+from motion_service.vrm.live_figure import LiveFigure, new_figure
+from motion_service.vrm.live_life import breathe
 from motion_service.vrm.live_lock import MEMORY as LOCK_MEMORY
-from motion_service.vrm.live_lock import lock_live
+from motion_service.vrm.live_lock import Feet, hold_feet
 from motion_service.vrm.live_stage import MEMORY as STAGE_MEMORY
-from motion_service.vrm.live_stage import height_bound, limit, stage_live
+from motion_service.vrm.live_stage import limit, stage_live
 from motion_service.vrm.stage import BOUND, settle_clip
 
 _STAGE: Final = slice(0, STAGE_MEMORY)
@@ -34,21 +39,26 @@ _LOCK: Final = slice(_HIPS.stop, _HIPS.stop + LOCK_MEMORY)
 _MOODS: Final = slice(_LOCK.stop, _LOCK.stop + 5)
 MEMORY: Final = _MOODS.stop
 """Numbers that are remembered after each frame."""
+TOGETHER: Final = 64
+"""How many windows are fitted at a time: more do not fit the cache of a core."""
 
 
 @dataclass(frozen=True, slots=True)
 class FittedMotion:
     """The last frames of an endless motion on an avatar."""
 
-    fitting: Fitting
-    fps: float
-    """Of the source."""
+    figure: LiveFigure
     frame: int
-    """Number of the frame that comes next, at that rate."""
+    """Number of the frame that comes next, at the source's rate."""
     frames: LiveFrames
     """(H) VRM 1.0 axes."""
-    memory: Tensor
+    memory: Floats
     """(H, M) what the filters remember after each of these frames."""
+
+    @property
+    def fitting(self) -> Fitting:
+        """The avatar, and how it is to be played."""
+        return self.figure.fitting
 
     def rewind(self, frame: int) -> FittedMotion:
         """As it was when ``frame`` came next. Raises BadRequest where the history does not reach."""
@@ -57,90 +67,206 @@ class FittedMotion:
             raise BadRequest("this moment of the stream is forgotten", field="frame")
         return replace(self, frame=frame, frames=self.frames.part(0, kept), memory=self.memory[:kept])
 
-    def extend(self, window: VrmClip, mood: str | None, history: int) -> FittedMotion:
-        """With the frames of ``window`` (the source's body and axes) behind it, and ``history`` frames of past."""
-        clip, memory = _fit(window, self.fitting, self.frame, mood, self.memory[-1])
-        joined = self.frames.then(clip_to_frames(clip))
-        start = max(0, len(joined) - history)
-        return replace(
-            self,
-            frame=self.frame + window.num_frames,
-            frames=joined.part(start, len(joined)),
-            memory=torch.cat([self.memory, memory])[start:],
-        )
-
     def take(self, first: int, num_frames: int, fps: float) -> LiveFrames:
         """Frames ``first`` onwards at ``fps``, counted from 0, in the axes of the avatar."""
-        start = first - (self.frame - len(self.frames))
-        if fps == self.fps and 0 <= start <= len(self.frames) - num_frames:
+        rate, oldest = self.figure.kind.fps, self.frame - len(self.frames)
+        start = first - oldest
+        if fps == rate and 0 <= start <= len(self.frames) - num_frames:
             frames = self.frames.part(start, start + num_frames)
         else:
-            at = (first + torch.arange(num_frames, dtype=torch.float64)) * (self.fps / fps)
-            frames = self.frames.between(at - (self.frame - len(self.frames)))
+            at = (first + np.arange(num_frames, dtype=np.float64)) * (rate / fps)
+            frames = self.frames.between(at - oldest)
         return frames.to_vrm0() if self.fitting.convention == "vrm0" else frames
 
 
-def open_fit(prefix: VrmClip, fitting: Fitting, frame: int = 0, memory: Tensor | None = None) -> FittedMotion:
+@dataclass(frozen=True, slots=True)
+class NextWindow:
+    """Frames (the source's body and axes) to put behind a motion."""
+
+    motion: FittedMotion
+    window: LiveFrames
+    mood: str | None
+    history: int
+    """How many frames of past are kept."""
+
+
+def open_fit(
+    prefix: LiveFrames, rest_height: float, fps: float, fitting: Fitting, frame: int = 0, memory: Floats | None = None
+) -> FittedMotion:
     """The motion of a source that was just opened: ``prefix`` are the frames before number ``frame``.
 
-    A figure with a bounded root starts where the prefix ends, at most at the border. ``memory`` (M,): of a motion that
-    this one resumes.
+    ``rest_height`` of the hips of the source's body, m. A figure with a bounded root starts where the prefix ends, at
+    most at the border. ``memory`` (M,): of a motion that this one resumes.
     """
+    figure = new_figure(fitting, prefix.bones, rest_height, fps)
+    plain = new_figure(replace(fitting, root="free", foot_lock=False), prefix.bones, rest_height, fps)
     if memory is None:
-        hips = clip_to_body(prefix, fitting.body).hips[-1:]
-        memory = torch.zeros(MEMORY)
-        memory[_STAGE][:2] = limit(hips[:, [0, 2]], BOUND)[0]
-        memory[_HIPS] = hips[0]
-        memory[_LOCK] = torch.nan
-    plain = replace(fitting, root="free", foot_lock=False)
-    clip, _ = _fit(prefix, plain, frame - prefix.num_frames, None, memory)
+        hips = prefix.hips[-1].numpy() * figure.stretch
+        memory = np.zeros(MEMORY, np.float32)
+        memory[_STAGE][:2] = limit(hips[[0, 2]].astype(np.float64), BOUND)
+        memory[_HIPS] = hips
+        memory[_LOCK] = np.nan
+    together = LiveFrames(prefix.layout, prefix.block[None])
+    fitted, _ = fit_windows([plain], together, [frame - len(prefix)], [None], memory[None], None)
+    frames = LiveFrames(fitted.layout, fitted.block[0])
     if fitting.root != "free":
-        x, z = limit(memory[None, _STAGE][:, :2], BOUND)[0].expand(clip.num_frames, 2).unbind(1)
-        clip = replace(clip, hips=torch.stack([x, clip.hips[:, 1], z], dim=-1))
-    return FittedMotion(fitting, clip.fps, frame, clip_to_frames(clip), memory.expand(clip.num_frames, -1))
+        place = limit(memory[_STAGE][:2].astype(np.float64), BOUND)
+        frames.hips[:, [0, 2]] = torch.from_numpy(place.astype(np.float32))
+    return FittedMotion(figure, frame, frames, np.repeat(memory[None], len(frames), axis=0))
 
 
-def settle_here(window: VrmClip) -> VrmClip:
+def extend_all(windows: Sequence[NextWindow]) -> list[FittedMotion]:
+    """Each motion with the frames of its window behind it. What comes out does not depend on who is fitted together."""
+
+    def kind(item: NextWindow) -> Hashable:
+        return item.motion.figure.kind, len(item.window)
+
+    return work_alike(_extend_alike, windows, kind, TOGETHER)
+
+
+def _extend_alike(windows: Sequence[NextWindow]) -> list[FittedMotion]:
+    """The same for figures of one kind and windows of one length."""
+    motions = [item.motion for item in windows]
+    fitted, memory = fit_windows(
+        [motion.figure for motion in motions],
+        LiveFrames(windows[0].window.layout, np.stack([item.window.block for item in windows])),
+        [motion.frame for motion in motions],
+        [item.mood for item in windows],
+        np.stack([motion.memory[-1] for motion in motions]),
+        np.stack([motion.frames.block[-1] for motion in motions]),
+    )
+    return [
+        replace(
+            item.motion,
+            frame=item.motion.frame + len(block),
+            frames=item.motion.frames.then(LiveFrames(fitted.layout, block), item.history),
+            memory=append(item.motion.memory, after, item.history),
+        )
+        for item, block, after in zip(windows, fitted.block, memory, strict=True)
+    ]
+
+
+def fit_windows(
+    figures: Sequence[LiveFigure],
+    windows: LiveFrames,
+    frames: Sequence[int],
+    moods: Sequence[str | None],
+    memory: Floats,
+    before: Floats | None,
+) -> tuple[LiveFrames, Floats]:
+    """Windows (B, T) on B figures of one kind, and the memory after each frame, (B, T, M).
+
+    ``frames``: numbers of their first frames. ``memory`` (B, M) after the frames before them, and these frames
+    themselves, ``before`` (B, width), after which signs of quaternions go on; None: there are none.
+    """
+    kind, layout = figures[0].kind, figures[0].kind.layout
+    fitted = LiveFrames(layout, np.empty((*windows.block.shape[:2], layout.width), np.float32))
+    after = np.zeros((*windows.block.shape[:2], MEMORY), np.float32)
+    local = windows.rotations.clone()
+    times = _times(frames, len(windows), kind.fps)
+    breathe(local, kind.source_bones, [figure.temper for figure in figures], times)
+    local = kind.fold(local)
+    fitted.contacts.copy_(windows.contacts)
+    stretch = np.array([figure.stretch for figure in figures], np.float32)
+    after[..., _HIPS] = windows.hips.numpy() * stretch[:, None, None]
+    hips, after[..., _STAGE] = _stage(figures, after[..., _HIPS], memory)
+    fitted.hips.copy_(torch.from_numpy(hips))
+    after[..., _LOCK] = memory[:, None, _LOCK]
+    if kind.legs is not None:
+        _hold_feet(figures, kind.legs, fitted, local, after[..., _LOCK])
+    start = None if before is None else _rotations(before, len(kind.bones))
+    _rotations(fitted.block, len(kind.bones)).copy_(quat_unroll(local.transpose(1, 2), start).transpose(1, 2))
+    if kind.life is not None:
+        _live(figures, fitted, frames, moods, memory[:, _MOODS], after[..., _MOODS])
+    return fitted, after
+
+
+def _rotations(block: Floats, bones: int) -> Tensor:
+    """Those of the first bones of rows (..., W), as a view (..., J, 4)."""
+    rotations: Tensor = torch.from_numpy(block)[..., : 4 * bones].unflatten(-1, (bones, 4))
+    return rotations
+
+
+def _stage(figures: Sequence[LiveFigure], raw: Floats, memory: Floats) -> tuple[Floats, Floats]:
+    """Hips (B, T, 3) on their stages, and what these remember (B, T, 6)."""
+    hips, after = stage_live(
+        raw.astype(np.float64),
+        memory[:, _HIPS].astype(np.float64),
+        memory[:, _STAGE].astype(np.float64),
+        [figure.fitting.root for figure in figures],
+        np.array([figure.rest_height for figure in figures]),
+        np.array([figure.scale for figure in figures]),
+        figures[0].kind.fps,
+    )
+    return hips.astype(np.float32), after.astype(np.float32)
+
+
+def _hold_feet(
+    figures: Sequence[LiveFigure], legs: LegBones, fitted: LiveFrames, local: Tensor, memory: Floats
+) -> None:
+    """Bend the legs in ``local`` (B, T, J, 4), in place, so that standing feet stay where they stand.
+
+    ``memory`` (B, T, 36) holds what was remembered before and is overwritten.
+    """
+    kind, sides = figures[0].kind, list(legs.sides)
+    offsets = torch.from_numpy(np.stack([figure.leg_offsets for figure in figures]))[:, None]  # (B, 1, L, 3)
+    tracks = kind.leg_rotations(local, legs)
+    pose = pose_legs(legs, tracks, fitted.hips, offsets)
+    remembered = memory.reshape(*memory.shape[:2], 2, -1)  # (B, T, 2, 18)
+    labels = fitted.contacts.numpy().reshape(*memory.shape[:2], 2, 2)[:, :, sides] > 0.5
+    feet = Feet(
+        np.ascontiguousarray(pose.parts.numpy().swapaxes(0, 1), dtype=np.float64),
+        labels.swapaxes(0, 1),
+        np.stack([figure.floor for figure in figures]),
+        np.array([[figure.scale] for figure in figures]),
+        kind.fps,
+    )
+    moved, after = hold_feet(feet, remembered[:, 0, sides].astype(np.float64))
+    offset = torch.from_numpy(moved.swapaxes(0, 1).astype(np.float32))  # (B, T, S, 3)
+    bent, _ = bend_legs(legs, tracks, pose, offset)
+    local[..., [kind.bones.index(bone) for bone in legs.chain], :] = bent.flatten(-3, -2)
+    remembered[:, :, sides] = after.swapaxes(0, 1)
+    memory[:] = remembered.reshape(memory.shape)
+
+
+def _live(
+    figures: Sequence[LiveFigure],
+    fitted: LiveFrames,
+    frames: Sequence[int],
+    asked: Sequence[str | None],
+    before: Floats,
+    memory: Floats,
+) -> None:
+    """Put fingers, face and gaze into the frames, and what is remembered of the moods into ``memory`` (B, T, 5)."""
+    kind, count = figures[0].kind, len(fitted)
+    life = kind.life
+    assert life is not None
+    tempers = [figure.temper for figure in figures]
+    sways = torch.stack([temper.sways for temper in tempers])
+    fitted.rotations[..., len(kind.bones) :, :] = relaxed_fingers(sways, _times(frames, count, kind.fps), life.fingers)
+    felt = life.feel(asked, before[:, : len(life.moods)], count, kind.fps)
+    memory[..., : len(life.moods)] = felt
+    weights, gaze = life.show(tempers, frames, felt, kind.fps)
+    fitted.weights.copy_(torch.from_numpy(weights))
+    if fitted.gaze is not None:
+        fitted.gaze.copy_(torch.from_numpy(gaze))
+
+
+def _times(frames: Sequence[int], count: int, fps: float) -> Tensor:
+    """(B, T) float64: seconds of ``count`` frames from those numbers on."""
+    return (torch.tensor(frames)[:, None] + torch.arange(count, dtype=torch.float64)) / fps
+
+
+def settle_here(window: LiveFrames, rest_height: float, fps: float) -> LiveFrames:
     """The window with its last part eased to the neutral pose where it stands, facing where it faces at its end."""
-    yaw = heading(window.rotations["hips"][-1])
-    place = window.hips[-1] * window.hips.new_tensor([1.0, 0.0, 1.0])
-    home = _turned(replace(window, hips=window.hips - place), yaw_to_quat(-yaw))
+    clip = window.to_clip(fps, rest_height)
+    yaw = heading(clip.rotations["hips"][-1])
+    place = clip.hips[-1] * clip.hips.new_tensor([1.0, 0.0, 1.0])
+    home = _turned(replace(clip, hips=clip.hips - place), yaw_to_quat(-yaw))
     away = _turned(settle_clip(home), yaw_to_quat(yaw))
-    return replace(away, hips=away.hips + place)
+    return clip_to_frames(replace(away, hips=away.hips + place))
 
 
 def _turned(clip: VrmClip, turn: Tensor) -> VrmClip:
     rotations = {**clip.rotations, "hips": quat_multiply(turn, clip.rotations["hips"])}
     return replace(clip, rotations=rotations, hips=quat_rotate(turn, clip.hips))
-
-
-def _fit(window: VrmClip, fitting: Fitting, frame: int, mood: str | None, memory: Tensor) -> tuple[VrmClip, Tensor]:
-    """A window on the avatar and the memory after each frame, (T, M)."""
-    clip = clip_to_body(breathe(window, frame, fitting.seed), fitting.body)
-    scale = clip.rest_hips_height / CANONICAL_HIPS_HEIGHT
-    raw = clip.hips
-    hips, stage = stage_live(
-        raw, memory[_HIPS], memory[_STAGE], fitting.root, clip.rest_hips_height, height_bound(scale), clip.fps
-    )
-    clip = replace(clip, hips=hips)
-    lock = memory[_LOCK].expand(clip.num_frames, -1)
-    if fitting.foot_lock:
-        clip, lock = lock_live(clip, fitting.body, memory[_LOCK])
-    moods = torch.zeros(clip.num_frames, MEMORY - _MOODS.start)
-    if fitting.expressions:
-        life = life_of(fitting, clip.fps)
-        count = len(life.moods)
-        moods[:, :count] = life.feel(mood, memory[_MOODS][:count], clip.num_frames)
-        clip = life.add(clip, frame, moods[:, :count])
-    return clip, torch.cat([stage, raw, lock, moods], dim=1)
-
-
-def life_of(fitting: Fitting, fps: float) -> LiveLife:
-    """What the avatar can show besides the motion."""
-    avatar = fitting.avatar
-    if avatar is None:
-        return LiveLife(frozenset(VRM_PARENT), PRESET_EXPRESSIONS, (), True, fitting.seed, fps)
-    own = tuple(sorted(avatar.own_names.items()))
-    return LiveLife(
-        frozenset(avatar.body.bones), frozenset(avatar.expressions), own, avatar.has_look_at, fitting.seed, fps
-    )

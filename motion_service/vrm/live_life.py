@@ -1,111 +1,143 @@
 """Signs of life of an endless motion, as functions of the frame's number: whatever is cut and made anew stays in step.
 
 Breathing moves the trunk a little, always; a still figure that does not breathe looks frozen. Fingers, blinks, glances
-and mood come from :mod:`motion_service.vrm.life`, in blocks of :data:`BLOCK_S`.
+and mood come from :mod:`motion_service.vrm.life`, in blocks of :data:`BLOCK_S`. All of it for B streams together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from motion_service.clips import VrmClip
 from motion_service.geometry.rotation import quat_identity, quat_multiply, rotvec_to_quat
-from motion_service.vrm.life import MOODS, add_life
+from motion_service.live_frames import Floats
+from motion_service.vrm.life import FINGER_BONES, MOODS, MOUTH, add_life, draw_sways
 
 BLOCK_S: Final = 30.0
 MOOD_WEIGHT: Final = 0.7
 _MOOD_S: Final = 0.5
 """How long a mood takes to come or go."""
 _BREATH_HZ: Final = (0.21, 0.27)
-_BREATH_DEG: Final[Mapping[str, tuple[float, float]]] = {
-    # pitch about X and roll about Z at the height of a breath: the chest opens, the shoulders rise, the head stays
-    "spine": (0.3, 0.0),
-    "chest": (-0.9, 0.0),
-    "neck": (0.6, 0.0),
-    "leftShoulder": (0.0, 0.8),
-    "rightShoulder": (0.0, -0.8),
+_SWAY_HZ: Final = (0.06, 0.09)
+_BREATH_DEG: Final[Mapping[str, tuple[float, float, float]]] = {
+    # pitch about X and roll about Z at the height of a breath: the chest opens, the shoulders rise, the head stays;
+    # and roll of a slow lean of the trunk from side to side, above which the head stays, too
+    "spine": (0.3, 0.0, 0.5),
+    "chest": (-0.9, 0.0, 0.0),
+    "neck": (0.6, 0.0, -0.5),
+    "leftShoulder": (0.0, 0.8, 0.0),
+    "rightShoulder": (0.0, -0.8, 0.0),
 }
-_SWAY_DEG: Final = 0.5
-"""Slow lean of the trunk from side to side while breathing."""
-_LEANS: Final = {"spine": 1, "neck": -1}
-"""Which way: the head stays above the hips."""
+_BLOCKS_KEPT: Final = 8192
 
 
-def breathe(clip: VrmClip, frame: int, seed: int) -> VrmClip:
-    """The clip, whose first frame is number ``frame`` of the motion, with a trunk that breathes and hardly sways."""
-    time = (frame + torch.arange(clip.num_frames, dtype=torch.float64)) / clip.fps
+@dataclass(frozen=True, slots=True)
+class Temper:
+    """What of the signs of life is one stream's own, drawn from its seed."""
+
+    seed: int
+    breath: tuple[float, float, float, float]
+    """Rate in Hz and phase in turns of breathing, and of swaying."""
+    sways: Tensor
+    """(10, 2) of the fingers, see :func:`~motion_service.vrm.life.draw_sways`."""
+
+
+def new_temper(seed: int) -> Temper:
+    """That of a seed."""
     drawn = torch.rand(4, generator=torch.Generator().manual_seed(seed % 2**63)).tolist()
     rate = _BREATH_HZ[0] + (_BREATH_HZ[1] - _BREATH_HZ[0]) * drawn[0]
-    breath = torch.sin(2 * math.pi * (rate * time + drawn[1])).float()
-    sway = torch.sin(2 * math.pi * ((0.06 + 0.03 * drawn[2]) * time + drawn[3])).float()
-    bones = [bone for bone in _BREATH_DEG if bone in clip.rotations]
-    if not bones:
-        return clip
-    size = torch.deg2rad(torch.tensor([(*_BREATH_DEG[bone], _SWAY_DEG * _LEANS.get(bone, 0)) for bone in bones]))
-    pitch, roll, lean = (column[:, None] for column in size.unbind(1))  # (B, 1) each
-    turns = torch.stack([pitch * breath, torch.zeros(len(bones), len(time)), roll * breath + lean * sway], dim=-1)
-    moved = quat_multiply(torch.stack([clip.rotations[bone] for bone in bones]), rotvec_to_quat(turns))  # (B, T, 4)
-    return replace(clip, rotations={**clip.rotations, **dict(zip(bones, moved.unbind(0), strict=True))})
+    sway = _SWAY_HZ[0] + (_SWAY_HZ[1] - _SWAY_HZ[0]) * drawn[2]
+    return Temper(seed, (rate, drawn[1], sway, drawn[3]), draw_sways(torch.Generator().manual_seed(seed % 2**63)))
+
+
+def breathe(local: Tensor, bones: tuple[str, ...], tempers: Sequence[Temper], time: Tensor) -> None:
+    """Let the trunks breathe and hardly sway, in place: rotations (B, T, J, 4) of ``bones`` at ``time`` (B, T) s."""
+    columns = [bones.index(bone) for bone in _BREATH_DEG if bone in bones]
+    rate, phase, sway_rate, sway_phase = torch.tensor([temper.breath for temper in tempers], dtype=torch.float64).T
+    breath = torch.sin(2 * math.pi * (rate[:, None] * time + phase[:, None]))
+    sway = torch.sin(2 * math.pi * (sway_rate[:, None] * time + sway_phase[:, None]))
+    degrees = torch.tensor([_BREATH_DEG[bones[column]] for column in columns]).reshape(-1, 3)
+    breath, sway = breath.float()[..., None], sway.float()[..., None]  # (B, T, 1)
+    roll = breath * degrees[:, 1] + sway * degrees[:, 2]
+    turn = torch.stack([breath * degrees[:, 0], torch.zeros_like(roll), roll], dim=-1)  # (B, T, n, 3)
+    local[..., columns, :] = quat_multiply(local[..., columns, :], rotvec_to_quat(torch.deg2rad(turn)))
 
 
 @dataclass(frozen=True)
 class LiveLife:
-    """What an avatar of these bones and expressions shows besides the motion."""
+    """What avatars of the same bones and expressions show besides the motion."""
 
-    bones: frozenset[str]
-    expressions: frozenset[str]
-    own_names: tuple[tuple[str, str], ...]
-    """(preset, the avatar's own spelling) of expressions."""
+    fingers: tuple[str, ...]
+    """Bones that they have and the motion lacks."""
+    names: tuple[str, ...]
+    """Of the expressions."""
+    moods: tuple[str, ...]
+    """The emotions they can show."""
+    columns: tuple[int, ...]
+    """For each name, what it shows: 0 the eyelids, else 1 + the place of its mood."""
     has_gaze: bool
-    seed: int
-    fps: float
 
-    @cached_property
-    def moods(self) -> tuple[str, ...]:
-        """The emotions it can show."""
-        return tuple(mood for mood in MOODS if mood in self.expressions)
+    def show(
+        self, tempers: Sequence[Temper], frames: Sequence[int], moods: Floats, fps: float
+    ) -> tuple[Floats, Floats]:
+        """Weights (B, T, E) and gaze (B, T, 2) rad of streams whose first frames are number ``frames`` of their
+        motions; ``moods`` (B, T, M) from :meth:`feel`."""
+        count = moods.shape[1]
+        eyes = np.stack([_eyes(temper.seed, fps, frame, count) for temper, frame in zip(tempers, frames, strict=True)])
+        shown = np.concatenate([eyes[..., :1], moods], axis=-1)
+        return shown[..., list(self.columns)], eyes[..., 1:]
 
-    def add(self, clip: VrmClip, frame: int, moods: Tensor) -> VrmClip:
-        """The clip, whose first frame is number ``frame``, alive. ``moods`` (T, M) from :meth:`feel`."""
-        length = round(BLOCK_S * self.fps)
-        blocks = range(frame // length, (frame + clip.num_frames - 1) // length + 1)
-        alive = [_block(self, block, length) for block in blocks]
-        rows = slice(frame - blocks[0] * length, frame - blocks[0] * length + clip.num_frames)
-        fingers = {
-            bone: torch.cat([part.rotations[bone] for part in alive])[rows]
-            for bone in alive[0].rotations
-            if bone not in clip.rotations
-        }
-        faces = {name: torch.cat([part.expressions[name] for part in alive])[rows] for name in alive[0].expressions}
-        faces |= {mood: moods[:, i] for i, mood in enumerate(self.moods)}
-        faces |= {own: faces[preset] for preset, own in self.own_names if preset in faces}
-        gaze = (
-            None if alive[0].gaze is None else torch.cat([part.gaze for part in alive if part.gaze is not None])[rows]
-        )
-        return replace(clip, rotations={**clip.rotations, **fingers}, expressions=faces, gaze=gaze)
-
-    def feel(self, mood: str | None, before: Tensor, num_frames: int) -> Tensor:
-        """Weights (T, M) of :attr:`moods` that move from ``before`` (M,) towards ``mood``."""
-        goal = torch.tensor([MOOD_WEIGHT * (name == mood) for name in self.moods])
-        most = MOOD_WEIGHT / (_MOOD_S * self.fps) * torch.arange(1, num_frames + 1)[:, None]
-        return before + (goal - before).clamp(-most, most)
+    def feel(self, moods: Sequence[str | None], before: Floats, num_frames: int, fps: float) -> Floats:
+        """Weights (B, T, M) of :attr:`moods` that move from ``before`` (B, M) towards those asked for."""
+        goal = np.array([[MOOD_WEIGHT * (name == mood) for name in self.moods] for mood in moods], np.float32)
+        most = (MOOD_WEIGHT / (_MOOD_S * fps) * np.arange(1, num_frames + 1, dtype=np.float32))[:, None]
+        felt: Floats = before[:, None] + (goal - before)[:, None].clip(-most, most)
+        return felt
 
 
-@lru_cache(maxsize=256)
-def _block(life: LiveLife, block: int, length: int) -> VrmClip:
-    """Fingers, blinks and gaze of one block, on a figure at rest."""
-    still = VrmClip(
-        {"hips": quat_identity(length)},
-        torch.tensor([[0.0, 1.0, 0.0]]).expand(length, -1),
-        torch.zeros(length, 4),
-        life.fps,
-        1.0,
-    )
-    return add_life(still, life.bones, life.expressions, life.has_gaze, None, life.seed, block=block)
+def new_life(
+    moved: tuple[str, ...],
+    bones: frozenset[str],
+    expressions: frozenset[str],
+    own_names: tuple[tuple[str, str], ...],
+    has_gaze: bool,
+) -> LiveLife:
+    """The life of an avatar that has ``bones`` and ``expressions`` in a motion of the bones ``moved``.
+
+    ``own_names``: (preset, the avatar's own spelling) of expressions.
+    """
+    eyelids = ("blink",) if "blink" in expressions else ("blinkLeft", "blinkRight")
+    moods = tuple(mood for mood in MOODS if mood in expressions)
+    sources = {name: 0 for name in eyelids if name in expressions - MOUTH}
+    sources |= {mood: 1 + i for i, mood in enumerate(moods)}
+    sources |= {own: sources[preset] for preset, own in own_names if preset in sources}
+    fingers = tuple(bone for bone in FINGER_BONES if bone in bones and bone not in moved)
+    return LiveLife(fingers, tuple(sources), moods, tuple(sources.values()), has_gaze)
+
+
+def _eyes(seed: int, fps: float, frame: int, num_frames: int) -> Floats:
+    """Eyelids, yaw and pitch of the gaze, (T, 3), from frame number ``frame`` on."""
+    length = round(BLOCK_S * fps)
+    first, last = frame // length, (frame + num_frames - 1) // length
+    blocks = [_block(seed, fps, block, length) for block in range(first, last + 1)]
+    start = frame - first * length
+    return (blocks[0] if first == last else np.concatenate(blocks))[start : start + num_frames]
+
+
+@lru_cache(maxsize=_BLOCKS_KEPT)
+def _block(seed: int, fps: float, block: int, length: int) -> Floats:
+    """Eyelids and gaze of one block, (length, 3)."""
+    hips = torch.tensor([[0.0, 1.0, 0.0]]).expand(length, -1)
+    still = VrmClip({"hips": quat_identity(length)}, hips, torch.zeros(length, 4), fps, 1.0)
+    alive = add_life(still, (), ("blink",), True, None, seed, block=block)
+    assert alive.gaze is not None
+    eyes: Floats = torch.cat([alive.expressions["blink"][:, None], alive.gaze], dim=1).numpy()
+    return eyes

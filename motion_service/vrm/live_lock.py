@@ -3,23 +3,20 @@
 A stream cannot wait for the end of a stance to know its middle, and it may be cut at any frame. So the correction of
 each foot is a recurrence: while the foot is down, a grip closes over three frames and takes up what the foot slides;
 when it lifts, the grip opens and the correction dies away. What is remembered after each frame is a handful of numbers,
-from which any later frame can be made anew: windows have no borders here.
+from which any later frame can be made anew: windows have no borders here. The feet of B streams go through it together,
+frame by frame.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from motion_service.clips import VrmClip
-from motion_service.vrm.body import Body
-from motion_service.vrm.footlock import FLOOR_GIVE, GATE_HEIGHT, GATE_SPEED, MAX_SINK, Legs, bend_legs, pose_legs
+from motion_service.vrm.footlock import FLOOR_GIVE, GATE_HEIGHT, GATE_SPEED, MAX_MOVE, MAX_SINK
 
 MEMORY: Final = 2 * 18
 """Numbers remembered after a frame, 18 a side: grip, lift, correction x and z, for ankle and toe place, velocity and
@@ -37,98 +34,103 @@ _STEADY: Final = 0.6
 """Weight of the newest velocity in the running one that is gated."""
 
 Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
-def lock_live(clip: VrmClip, body: Body, memory: Tensor) -> tuple[VrmClip, Tensor]:
-    """Frames (T) that follow those ``memory`` (36,) is of, with feet held, and the memory after each, (T, 36).
+@dataclass(frozen=True, slots=True)
+class Feet:
+    """The feet of B streams: S sides, P = 2 parts, ankle and toe."""
 
-    A memory of NaN: these are the first frames. Clips without legs come back as they are.
+    parts: Array
+    """(T, B, S, P, 3) world places, m."""
+    labels: Flags
+    """(T, B, S, P) what the model takes to be in contact."""
+    floor: Array
+    """(B, S, P) height of the parts when the soles lie on the floor, m."""
+    scale: Array
+    """(B, 1) of the figures over the canonical body."""
+    fps: float
+
+    @property
+    def max_move(self) -> Array:
+        """(B, 1) how far an ankle is moved at most, m."""
+        return MAX_MOVE * np.minimum(self.scale, 1.0)
+
+
+def hold_feet(feet: Feet, memory: Array) -> tuple[Array, Array]:
+    """How far each ankle moves in frames that follow those ``memory`` (B, S, 18) is of, (T, B, S, 3) m, and what is
+    remembered after each frame, (T, B, S, 18).
+
+    A memory of NaN: these are the first frames.
     """
-    legs = pose_legs(clip, body)
-    if legs is None:
-        return clip, memory.expand(clip.num_frames, -1)
-    sides = [("left", "right").index(side) for side in legs.sides]
-    label = clip.contacts.double().numpy().reshape(-1, 2, 2)[:, sides] > 0.5  # (T, S, P)
-    offsets, after = _correct(legs, label, memory.double().numpy().reshape(2, -1)[sides], clip.fps)
-    remembered = memory.expand(clip.num_frames, -1).reshape(-1, 2, MEMORY // 2).clone()
-    remembered[:, sides] = torch.from_numpy(after).to(memory)
-    offset = torch.from_numpy(offsets).to(clip.hips)  # (T, S, 3)
-    return bend_legs(clip, legs, offset)[0], remembered.flatten(1)
+    first = np.isnan(memory[:, :1, :1])
+    memory = np.where(first, 0.0, memory)
+    before, speed = (memory[..., columns].reshape(*memory.shape[:2], 2, 3) for columns in (slice(4, 10), slice(10, 16)))
+    before = np.where(first[..., None], feet.parts[0], before)
+    steps = np.diff(feet.parts, axis=0, prepend=before[None])  # (T, B, S, P, 3)
+    speeds = _steady(steps * feet.fps, speed)
+    down, grip = _grip(feet, speeds, memory[..., 0])
+    hold = grip * grip * (3 - 2 * grip)  # (T, B, S)
+    still = down & np.concatenate([memory[None, ..., 16:18] > 0.5, down[:-1]])
+    weight = still[..., None] + 1e-3  # neither: both alike
+    slide = (steps[..., [0, 2]] * weight).sum(-2) / weight.sum(-2)  # (T, B, S, 2)
+    slid = _take_up(hold[..., None] * slide, hold, memory[..., 2:4], feet)
+    lift = _follow(_wanted_lift(feet, down, hold), memory[..., 1], feet.fps)
+    offsets = np.stack([slid[..., 0], lift, slid[..., 1]], axis=-1)
+    flat = (*lift.shape, 6)
+    after = [grip[..., None], lift[..., None], slid, feet.parts.reshape(flat), speeds.reshape(flat), down]
+    return offsets, np.concatenate(after, axis=-1)
 
 
-def _correct(legs: Legs, label: npt.NDArray[np.bool_], memory: Array, fps: float) -> tuple[Array, Array]:
-    """How far each ankle moves, (T, S, 3) m, and what is remembered after each frame, (T, S, 18)."""
-    parts = legs.parts.double().numpy()  # (T, S, P, 3)
-    state, place, speed = _unpack(memory, parts[0])
-    steps = np.diff(parts, axis=0, prepend=place[None])
-    speeds = _running(speed, steps * fps)
-    seen = _look(legs, parts[..., 1], steps[..., [0, 2]], np.linalg.norm(speeds, axis=-1), label)
-    made = np.stack([_follow(seen[:, s].tolist(), state[s].tolist(), legs, fps) for s in range(len(memory))], axis=1)
-    flat = (*made.shape[:2], -1)
-    after = np.concatenate([made[..., :4], parts.reshape(flat), speeds.reshape(flat), made[..., 4:]], axis=-1)
-    return made[..., [2, 1, 3]], after
+def _steady(raw: Array, speed: Array) -> Array:
+    """Running means of velocities (T, ...) that go on from ``speed``."""
+    steady = np.empty_like(raw)
+    for t, now in enumerate(_STEADY * raw):
+        steady[t] = speed = (1 - _STEADY) * speed + now
+    return steady
 
 
-def _look(legs: Legs, height: Array, steps: Array, speed: Array, label: npt.NDArray[np.bool_]) -> Array:
-    """All that a frame tells by itself, (T, S, 11): for ankle and toe whether it may be caught and whether it may be
-    held, as 0 or 1, their steps in x and z (m), how much they lack to the floor (m); how far a soft floor lifts (m).
-    """
-    missing = legs.floor.double().numpy() - height  # (T, S, P)
-    slack = legs.scale * np.array([1.0, _HOLD])[:, None, None, None]
-    may = label & (-missing < slack * GATE_HEIGHT) & (speed < slack * GATE_SPEED)  # (2, T, S, P)
+def _grip(feet: Feet, speeds: Array, grip: Array) -> tuple[Flags, Array]:
+    """Which parts are down (T, B, S, P), labelled so, low and slow; and how far each grip is closed (T, B, S)."""
+    height = (feet.parts[..., 1] - feet.floor) / GATE_HEIGHT
+    pace = np.sqrt((speeds * speeds).sum(-1)) / GATE_SPEED
+    slack = np.where(feet.labels, np.maximum(height, pace), np.inf) / feet.scale[..., None]
+    caught, kept = slack < 1, slack < _HOLD
+    down, closed = np.empty_like(caught), np.empty(caught.shape[:-1])
+    for t in range(len(caught)):
+        down[t] = np.where(grip[..., None] > 0, kept[t], caught[t])
+        step = np.where(down[t, ..., 0] | down[t, ..., 1], 1 / _GRIP_FRAMES, -1 / _GRIP_FRAMES)
+        closed[t] = grip = (grip + step).clip(0, 1)
+    return down, closed
+
+
+def _take_up(slide: Array, hold: Array, slid: Array, feet: Feet) -> Array:
+    """The corrections in x and z, (T, B, S, 2), that take up ``slide`` and die away with the hold."""
+    give = 1 - math.exp(-1 / (feet.fps * _LET_GO_S))
+    kept, most = 1 - give * (1 - hold[..., None]), feet.max_move
+    corrections = np.empty_like(slide)
+    for t, share in enumerate(kept):
+        slid = (slid - slide[t]) * share
+        length = np.hypot(slid[..., 0], slid[..., 1])
+        corrections[t] = slid = slid * (most / np.maximum(length, most))[..., None]
+    return corrections
+
+
+def _follow(wanted: Array, lift: Array, fps: float) -> Array:
+    """Lifts (T, B, S) on their way to those wanted."""
+    share = 1 - math.exp(-1 / (fps * _LIFT_S))
+    lifts = np.empty_like(wanted)
+    for t, goal in enumerate(wanted):
+        lifts[t] = lift = lift + share * (goal - lift)
+    return lifts
+
+
+def _wanted_lift(feet: Feet, down: Flags, hold: Array) -> Array:
+    """How far up each foot should be, (T, B, S) m: on the floor while held, else out of a soft one."""
+    missing = feet.floor - feet.parts[..., 1]  # (T, B, S, P)
+    lower = np.where(down | ~down.any(-1, keepdims=True), missing, -np.inf).max(-1)
+    held = hold * lower.clip(-feet.scale * MAX_SINK, feet.max_move)
     depth = missing.max(-1).clip(0)
-    sunk = np.minimum(depth**2 / (depth + legs.scale * FLOOR_GIVE), legs.max_move)  # (T, S)
-    ways = steps.reshape(*steps.shape[:2], -1)
-    seen: Array = np.concatenate([may[0], may[1], ways, missing, sunk[..., None]], axis=-1)
-    return seen
-
-
-def _follow(seen: list[list[float]], state: list[float], legs: Legs, fps: float) -> list[tuple[float, ...]]:
-    """One foot through its frames: (grip, lift, correction x and z, ankle down, toe down) after each, from ``state``.
-
-    Plain numbers: at two feet and some tens of frames, arrays would take several times as long.
-    """
-    grip, lift, x, z, was_a, was_b = state
-    give, follow = 1 - math.exp(-1 / (fps * _LET_GO_S)), 1 - math.exp(-1 / (fps * _LIFT_S))
-    most, least = legs.max_move, -legs.scale * MAX_SINK
-    rows: list[tuple[float, ...]] = []
-    for caught_a, caught_b, held_a, held_b, a_x, a_z, b_x, b_z, miss_a, miss_b, sunk in seen:
-        a, b = (held_a, held_b) if grip > 0 else (caught_a, caught_b)
-        grip = min(max(grip + (1 if a or b else -1) / _GRIP_FRAMES, 0.0), 1.0)
-        hold = grip * grip * (3 - 2 * grip)
-        weigh_a, weigh_b = a * was_a + 1e-3, b * was_b + 1e-3  # neither: both alike
-        share, keep = hold / (weigh_a + weigh_b), 1 - give * (1 - hold)
-        x = (x - share * (a_x * weigh_a + b_x * weigh_b)) * keep
-        z = (z - share * (a_z * weigh_a + b_z * weigh_b)) * keep
-        shrink = most / max(math.hypot(x, z), most)
-        x, z = x * shrink, z * shrink
-        lower = max(miss_a, miss_b) if a == b else miss_a if a else miss_b
-        wanted = hold * min(max(lower, least), most)
-        lift += follow * (max(wanted, sunk) - lift if sunk > 0 else wanted - lift)
-        was_a, was_b = a, b
-        rows.append((grip, lift, x, z, a, b))
-    return rows
-
-
-def _running(before: Array, newest: Array) -> Array:
-    """The running mean (T, ...) of ``newest`` that was ``before`` (...) one frame earlier."""
-    weights, left = _weights(len(newest))
-    mean: Array = np.tensordot(weights, newest, 1) + left.reshape(-1, *[1] * before.ndim) * before
-    return mean
-
-
-@lru_cache(maxsize=64)
-def _weights(num_frames: int) -> tuple[Array, Array]:
-    """(T, T) how much each frame counts in the mean of each; (T,) what is left of the mean before."""
-    age = np.arange(num_frames)[:, None] - np.arange(num_frames)
-    left = np.power(1 - _STEADY, np.arange(1, num_frames + 1), dtype=np.float64)
-    return np.where(age >= 0, _STEADY * (1 - _STEADY) ** age.clip(0), 0.0), left
-
-
-def _unpack(memory: Array, first: Array) -> tuple[Array, Array, Array]:
-    """State of :func:`_follow` (S, 6), place and speed (S, P, 3); of nothing yet for NaN."""
-    sides = len(memory)
-    if np.isnan(memory).any():
-        return np.zeros((sides, 6)), first, np.zeros((sides, 2, 3))
-    state = np.concatenate([memory[:, :4], memory[:, 16:18]], axis=1)
-    return state, memory[:, 4:10].reshape(sides, 2, 3), memory[:, 10:16].reshape(sides, 2, 3)
+    sunk = np.minimum(depth**2 / (depth + feet.scale * FLOOR_GIVE), feet.max_move)
+    lift: Array = np.where(sunk > 0, np.maximum(held, sunk), held)
+    return lift

@@ -3,16 +3,16 @@
 Travel is taken out of the path by a filter of second order, ``s^2 / (s + w)^2``: sway passes, a constant speed comes to
 nothing, and the figure is drawn back to where it started. ``in_place`` does that quickly, ``bounded`` slowly, so that
 single steps survive, and within :data:`~motion_service.vrm.stage.BOUND`. The filter remembers six numbers a frame, so
-the motion can be cut and continued anywhere.
+the motion can be cut and continued anywhere. The figures of B streams go through it together.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Final
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from motion_service.vrm.stage import BOUND, BOUND_HEIGHT, RootMode
 
@@ -22,47 +22,50 @@ MEMORY: Final = 6
 _RATE: Final = {"in_place": 3.0, "bounded": 0.6}
 """How quickly travel is taken out, rad/s: after a start to walk at 1.4 m/s ``in_place`` gives way by 0.17 m."""
 
+Array = npt.NDArray[np.float64]
+
 
 def stage_live(
-    hips: Tensor, before: Tensor, memory: Tensor, mode: RootMode, rest_height: float, bound_height: float, fps: float
-) -> tuple[Tensor, Tensor]:
-    """Hips (T, 3) m that stay near the origin of x and z, and the memory after each frame, (T, 6).
+    hips: Array, before: Array, memory: Array, modes: Sequence[RootMode], rest_height: Array, scale: Array, fps: float
+) -> tuple[Array, Array]:
+    """Hips (B, T, 3) m that stay near the origin of x and z, and the memory after each frame, (B, T, 6).
 
-    ``before`` (3,): the hips one frame earlier, as they came; ``memory`` (6,) of then. ``free`` changes nothing.
-    ``rest_height`` of the hips, and how far ``bounded`` lets them rise and sink, m.
+    ``before`` (B, 3): the hips one frame earlier, as they came; ``memory`` (B, 6) of then; ``rest_height`` (B,) of the
+    hips, m, and ``scale`` (B,) of the figures over the canonical body. ``free`` changes nothing.
     """
-    if mode == "free":
-        return hips, memory.expand(len(hips), -1)
-    speeds = (torch.diff(torch.cat([before[None], hips]), dim=0)[:, [0, 2]] * fps).double()
-    ways = [_filter(speeds[:, i].tolist(), memory[i::2].tolist(), _RATE[mode], fps) for i in range(2)]
-    remembered = torch.tensor(ways, dtype=torch.float64).permute(1, 2, 0).flatten(1)  # (T, 6)
-    path, height = limit(remembered[:, :2].to(hips), BOUND), hips[:, 1]
-    if mode == "bounded":
-        height = rest_height + limit((height - rest_height)[:, None], bound_height)[:, 0]
-    return torch.stack([path[:, 0], height, path[:, 1]], dim=-1), remembered.to(memory)
+    staged, after = hips.copy(), np.repeat(memory[:, None], hips.shape[1], axis=1)
+    held = [i for i, mode in enumerate(modes) if mode != "free"]
+    if not held:
+        return staged, after
+    rates = np.array([_RATE[modes[i]] for i in held])[:, None]  # (H, 1)
+    speeds = np.diff(hips[held], axis=1, prepend=before[held, None])[..., [0, 2]] * fps  # (H, T, 2)
+    after[held] = _without_travel(speeds, memory[held], rates, fps)
+    staged[np.ix_(held, range(hips.shape[1]), [0, 2])] = limit(after[held, :, :2], BOUND)
+    for i in held:
+        if modes[i] == "bounded":
+            rise = limit(hips[i, :, 1:2] - rest_height[i], BOUND_HEIGHT * scale[i])
+            staged[i, :, 1] = rest_height[i] + rise[:, 0]
+    return staged, after
 
 
-def _filter(speeds: list[float], memory: list[float], rate: float, fps: float) -> list[tuple[float, float, float]]:
-    """(place, speed, speed of the path itself) along one axis after each frame."""
-    place, speed, raw = memory
-    decay, step = math.exp(-rate / fps), 1 / fps
-    rows = []
-    for now in speeds:
-        speed += now - raw
-        hurry = speed + rate * place  # free decay of a critically damped spring, solved over one frame
-        place, speed, raw = (place + hurry * step) * decay, (speed - rate * hurry * step) * decay, now
-        rows.append((place, speed, raw))
-    return rows
+def _without_travel(speeds: Array, memory: Array, rates: Array, fps: float) -> Array:
+    """The memory after each frame (H, T, 6) of a path of ``speeds`` (H, T, 2) m/s. ``rates`` (H, 1)"""
+    place, speed, raw = memory[:, :2], memory[:, 2:4], memory[:, 4:]
+    decay, step = np.exp(-rates / fps), 1 / fps
+    after = np.empty((*speeds.shape[:2], MEMORY))
+    for t in range(speeds.shape[1]):
+        now = speeds[:, t]
+        speed = speed + (now - raw)
+        hurry = speed + rates * place  # free decay of a critically damped spring, solved over one frame
+        place, speed, raw = (place + hurry * step) * decay, (speed - rates * hurry * step) * decay, now
+        after[:, t, :2], after[:, t, 2:4], after[:, t, 4:] = place, speed, raw
+    return after
 
 
-def limit(way: Tensor, bound: float) -> Tensor:
-    """``way`` (T, n) made no longer than ``bound``: the first half as it is, the rest ever shorter."""
-    length = torch.linalg.vector_norm(way, dim=-1, keepdim=True)
+def limit(way: Array, bound: float) -> Array:
+    """``way`` (..., n) made no longer than ``bound``: the first half as it is, the rest ever shorter."""
+    length = np.linalg.norm(way, axis=-1, keepdims=True)
     half = bound / 2
-    soft = half + half * torch.tanh((length - half) / half)
-    return torch.where(length > half, way * (soft / length.clamp_min(1e-9)), way)
-
-
-def height_bound(scale: float) -> float:
-    """How far the hips of a bounded figure rise and sink, m; ``scale`` of the figure over the canonical body."""
-    return BOUND_HEIGHT * scale
+    soft = half + half * np.tanh((length - half) / half)
+    limited: Array = np.where(length > half, way * (soft / length.clip(1e-9)), way)
+    return limited

@@ -10,19 +10,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from typer.testing import CliRunner
 
-from motion_service.admission import Admission
 from motion_service.api.http import create_app
 from motion_service.cli import app as command_line
 from motion_service.client import MotionClient
-from motion_service.errors import ClientError
-from motion_service.jobs import Jobs
-from motion_service.pipeline import Pipeline
-from motion_service.schemas import MotionOptions
-from motion_service.store import ArtifactStore
+from motion_service.errors import BadRequest, Unauthorized
 from tests.fakes import FakeSource
+from tests.live_server import make_jobs, serve
 
 KEY = "a key"
 
@@ -38,20 +33,9 @@ def gate() -> threading.Event:
 @pytest.fixture
 def url(tmp_path: Path, gate: threading.Event) -> Iterator[str]:
     """A server on a free loopback port, with a key."""
-    store = ArtifactStore(tmp_path / "animations", tmp_path, "/data")
-    sources = {"mini": FakeSource(gate=gate)}
-    jobs = Jobs(Pipeline(sources, FakeSource("placeholder"), store, Admission(8), MotionOptions(artifacts=[])))
-    config = uvicorn.Config(create_app(jobs, (KEY,)), host="127.0.0.1", port=0, log_config=None, ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    gate.set()
-    server.should_exit = True
-    thread.join()
+    with serve(create_app(make_jobs(tmp_path, {"mini": FakeSource(gate=gate)}), (KEY,))) as address:
+        yield address
+        gate.set()
 
 
 async def test_health_answers_while_clips_are_made(url: str, gate: threading.Event) -> None:
@@ -74,9 +58,9 @@ def test_client_reads_a_motion_and_names_errors(url: str) -> None:
         assert client.is_alive()
         motion = client.generate("walks", duration_sec=1.0, seed=5, fps=None)
         assert (motion.metadata.generator, motion.metadata.seed, len(motion.root_position)) == ("mini", 5, 20)
-        with pytest.raises(ClientError, match="422: fps"):
+        with pytest.raises(BadRequest, match="fps"):
             client.generate("walks", fps=0)
-    with MotionClient(url, "wrong") as stranger, pytest.raises(ClientError, match="401"):
+    with MotionClient(url, "wrong") as stranger, pytest.raises(Unauthorized):
         stranger.generate("walks")
 
 

@@ -284,6 +284,8 @@ def test_places_are_free_for_those_that_the_scheduler_lets_in() -> None:
     device = Device(seconds=0.003, limits=ModelLimits((20,), (1, 2), slots=2, packed=True))
 
     async def scenario(worker: Worker) -> None:
-        await asyncio.gather(*(worker.sample(run_of(i, steps=2)) for i in range(40)))
+        results = await asyncio.gather(*(worker.sample(run_of(i, steps=2)) for i in range(40)))
+        assert results == [f"made {i}" for i in range(40)]
 
     on_worker(device, scenario)
+    assert not device.places

@@ -1,5 +1,6 @@
 """Own kernels against the Denoiser: in Triton's interpreter on the CPU, as they are on a GPU."""
 
+import dataclasses
 import importlib.util
 import os
 
@@ -115,28 +116,33 @@ def test_several_steps_at_once_are_the_same_and_end_with_the_plan(engine: Engine
     assert pools[0].state[:2].equal(pools[1].state[:2]) and pools[0].progress[:2].equal(pools[1].progress[:2])
 
 
-@pytest.mark.parametrize("tiles", ["UP_TO_80_ROWS", "MORE_ROWS", "FROM_150_ROWS", "whole tiles", "programs in a loop"])
-def test_tiles_change_nothing(tiles: str) -> None:
-    """Kernels that go along with others or alone, keys in one block or several, a tile a program or many."""
-    from motion_service.mdm import kernels_few
-    from motion_service.mdm.kernels_few import FewRows
+@pytest.mark.parametrize(
+    ("engine", "tiles"),
+    [
+        ("few", "UP_TO_80_ROWS"),
+        ("few", "MORE_ROWS"),
+        ("few", "FROM_150_ROWS"),
+        ("many", "UP_TO_4096_ROWS"),
+        ("many", "MORE_ROWS"),
+    ],
+)
+def test_tiles_change_nothing(engine: Engine, tiles: str) -> None:
+    """Norms that go along or are folded forward, rows whole or in pieces, a tile a program or several."""
+    from motion_service.mdm import kernels_few, kernels_many
     from motion_service.mdm.kernels_launch import Tile
-    from motion_service.mdm.kernels_many import Block, ManyRows, ManyTiles
 
     fast = fast_of(SPEC)
     network = network_of(SPEC)
     pool = pool_of(fast, 2, 4)
     asked = [ask(network, 1, 17), ask(network, 2, 8)]
-    if tiles.endswith("ROWS"):
+    if engine == "few":
         chosen = getattr(kernels_few, tiles)
-        fast._few = FewRows(fast.weights, fast.folds, 60, early=fast.early, tiles=chosen)
+        chosen = dataclasses.replace(chosen, cross=chosen.cross._replace(columns=chosen.cross.columns and 16))
+        fast._few = kernels_few.FewRows(fast.weights, fast.folds, 60, early=fast.early, tiles=chosen)
     else:
-        block, keys = (Block(), 64) if tiles == "whole tiles" else (Block(64, 64, 64, 4, 3, 1), 16)
-        blocks = dict.fromkeys(("first", "qkv", "out", "wide", "narrow"), block)
-        chosen = ManyTiles(attention=Tile(16, keys, 4), cross=Tile(16, 16, 4), **blocks)
-        fast._many = ManyRows(fast.weights, fast.folds, early=fast.early, tiles=chosen)
-    made = together(fast, pool, asked, "few" if tiles.endswith("ROWS") else "many")
-    for one, frames in zip(asked, made, strict=True):
+        chosen = dataclasses.replace(getattr(kernels_many, tiles), attention=Tile(16, 16, 4))  # keys in two blocks
+        fast._many = kernels_many.ManyRows(fast.weights, fast.folds, early=fast.early, tiles=chosen)
+    for one, frames in zip(asked, together(fast, pool, asked, engine), strict=True):
         torch.testing.assert_close(frames.cpu(), answer_of(network, pool, one), **EXACT)
 
 

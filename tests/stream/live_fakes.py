@@ -15,9 +15,11 @@ from torch import Tensor
 from motion_service.clips import PromptPlan, TextEmbedding, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly
 from motion_service.engine.costs import H100_FULL
+from motion_service.errors import MotionError
 from motion_service.geometry.rotation import rotvec_to_quat
 from motion_service.humanoid import CANONICAL_HIPS_HEIGHT
-from motion_service.source import LiveOrder, LiveState, LiveText, SourceClip
+from motion_service.live_frames import clip_to_frames
+from motion_service.source import LiveOrder, LiveState, LiveText, LiveWindow, SourceClip, open_state
 
 FPS = 20.0
 CONTEXT = 20
@@ -102,7 +104,7 @@ class FakeLive:
         rows = torch.zeros(CONTEXT, 4)
         if pose is not None:
             rows[:, 2:] = pose.hips[-1, [0, 2]]
-        return LiveState(frame, rows, torch.zeros(CONTEXT, 3, dtype=torch.float64), _rows_to_clip(rows))
+        return open_state(frame, rows, torch.zeros(CONTEXT, 3, dtype=torch.float64), _rows_to_clip(rows))
 
     def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
         return SourceClip(clip, self.name, "fake", "CC0-1.0", 10, 2.5, order.seed)
@@ -123,10 +125,10 @@ class FakeLive:
         swing = torch.sin(speed * time + phase)
         travel = state.rows[-1, 2] + stride * torch.arange(1, self.window_frames + 1) / self.fps
         goal = torch.stack([height + 0.2 * swing, -height + 0.2 * swing, travel, torch.zeros_like(travel)], dim=-1)
-        return continue_smoothly(state.rows[None, -CONTEXT:], goal[None])[0]
+        return goal
 
-    def extend(self, state: LiveState, rows: Tensor, history: int) -> LiveState:
-        return state.extend(rows, torch.zeros(len(rows), 3, dtype=torch.float64), _rows_to_clip(rows), history)
+    def extend_all(self, windows: Sequence[LiveWindow]) -> list[LiveState | MotionError]:
+        return [_extend(window) for window in windows]
 
 
 class BatchingDevice:
@@ -161,6 +163,11 @@ def _wish(text: str) -> Tensor:
     """Height and speed of the swing, its phase, metres a second: any text has its own."""
     generator = torch.Generator().manual_seed(sum(ord(letter) * 31**i for i, letter in enumerate(text)) % 2**31)
     return torch.rand(4, generator=generator) * torch.tensor([0.4, 3.0, 6.0, 0.5]) + torch.tensor([0.0, 1.0, 0.0, 0.0])
+
+
+def _extend(window: LiveWindow) -> LiveState:
+    rows = continue_smoothly(window.state.rows[None, -CONTEXT:], window.rows[None])[0, : window.num_frames]
+    return window.then(rows, torch.zeros(len(rows), 3, dtype=torch.float64), clip_to_frames(_rows_to_clip(rows)))
 
 
 def _rows_to_clip(rows: Tensor) -> VrmClip:

@@ -18,8 +18,8 @@ from motion_service.mdm import trust
 from motion_service.mdm.published import DIRECTORIES
 from motion_service.mdm_adapter.live_official import LiveOfficialSource, carry_over
 from motion_service.prompt.plan import prompt_to_plan
-from motion_service.source import LiveOrder, LiveSource, join_clips, slice_clip
-from motion_service.stream_reel import open_reel
+from motion_service.source import LiveOrder, LiveSource, LiveWindow, extend_state, join_clips, slice_clip
+from motion_service.stream_reel import new_extender, open_reel
 from motion_service.timeline import read_plan
 from motion_service.vrm.body import MANNEQUIN_BODY, clip_to_body, pose_body
 from motion_service.vrm.fitting import Fitting
@@ -66,7 +66,7 @@ async def test_windows_join_without_a_seam(dip: LiveOfficialSource, root: str) -
     reel, starts = open_reel(dip, Fitting(fold=False, root=root)), []  # type: ignore[arg-type]
     for i in range(5):
         starts.append(reel.made)
-        reel = await reel.advance(dip, text, 40, ORDER, 10_000, settle=False)
+        reel = await reel.advance(dip, text, 40, ORDER, 10_000, new_extender())
         reel = reel.rewind(reel.made - 13) if i % 2 else reel
     clip = reel.take(0, reel.made, 20.0).to_clip(20.0, MANNEQUIN_BODY.hips_height)
     positions, _ = pose_body(MANNEQUIN_BODY, clip)
@@ -82,7 +82,7 @@ async def test_it_starts_in_the_pose_of_the_avatar(dip: LiveOfficialSource) -> N
     turn = torch.tensor([0.0, math.sin(0.5), 0.0, math.cos(0.5)]).expand(wave.num_frames, -1)
     pose = replace(wave, rotations={**wave.rotations, "hips": turn}, hips=wave.hips + torch.tensor([2.0, 0.0, -1.0]))
     start = dip.open(pose)
-    state = dip.extend(start, await dip.sample(start, text, ORDER), 1000)
+    state = extend_state(dip, LiveWindow(start, await dip.sample(start, text, ORDER), 40, 1000))
     last, first = clip_to_body(pose, MANNEQUIN_BODY), state.newest(40)
     assert float((first.hips[0] - last.hips[-1]).norm()) < 0.1
     for bone in ("hips", "rightUpperArm", "leftUpperLeg"):

@@ -15,7 +15,7 @@ from motion_service.mdm.checkpoint import load_checkpoint
 from motion_service.mdm_adapter.live import LiveDiffusionSource
 from motion_service.prompt.plan import prompt_to_plan
 from motion_service.source import LiveOrder, LiveSource, LiveText
-from motion_service.stream_reel import Reel, open_reel
+from motion_service.stream_reel import Reel, new_extender, open_reel
 from motion_service.text_encoder import UseEncoder
 from motion_service.timeline import read_plan
 from motion_service.vrm.body import CANONICAL_BODY, pose_body
@@ -26,6 +26,7 @@ from tests.fakes import MINI
 
 ORDER = LiveOrder(seed=5, steps=4)
 HISTORY = 10_000
+EXTENDER = new_extender()
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ async def roll(mini: LiveDiffusionSource, fitting: Fitting, windows: int = 8) ->
     for i in range(windows):
         starts.append(reel.made)
         asked = await text(mini, prompts[i % len(prompts)])
-        reel = await reel.advance(mini, asked, 40, ORDER, HISTORY, settle=False)
+        reel = await reel.advance(mini, asked, 40, ORDER, HISTORY, EXTENDER)
         if i % 2:
             reel = reel.rewind(reel.made - 23)
     return reel, starts
@@ -91,21 +92,21 @@ async def test_feet_are_held_across_windows(mini: LiveDiffusionSource) -> None:
 async def test_going_back_gives_what_was_there(mini: LiveDiffusionSource) -> None:
     """Rewinding and making the same window again is as if it had never happened."""
     walk = await text(mini, "a person walks forward")
-    reel = await open_reel(mini, Fitting()).advance(mini, walk, 40, ORDER, HISTORY, settle=False)
-    first = await reel.advance(mini, walk, 40, ORDER, HISTORY, settle=False)
-    again = await first.rewind(40).advance(mini, walk, 40, ORDER, HISTORY, settle=False)
+    reel = await open_reel(mini, Fitting()).advance(mini, walk, 40, ORDER, HISTORY, EXTENDER)
+    first = await reel.advance(mini, walk, 40, ORDER, HISTORY, EXTENDER)
+    again = await first.rewind(40).advance(mini, walk, 40, ORDER, HISTORY, EXTENDER)
     assert torch.equal(first.fitted.frames.rotations, again.fitted.frames.rotations)
     assert torch.equal(first.fitted.frames.hips, again.fitted.frames.hips)
-    cut = await reel.rewind(33).advance(mini, walk, 7, ORDER, HISTORY, settle=False)
+    cut = await reel.rewind(33).advance(mini, walk, 7, ORDER, HISTORY, EXTENDER)
     assert cut.made == 40 and torch.equal(cut.fitted.frames.hips[:-7], reel.fitted.frames.hips[:-7])
 
 
 async def test_it_starts_in_the_pose_of_the_avatar(mini: LiveDiffusionSource) -> None:
     walk = await text(mini, "a person walks forward")
-    walked = await open_reel(mini, Fitting()).advance(mini, walk, 40, ORDER, HISTORY, settle=False)
+    walked = await open_reel(mini, Fitting()).advance(mini, walk, 40, ORDER, HISTORY, EXTENDER)
     pose = fitted_clip(walked)
     idle = await text(mini, "a person stands idle")
-    reel = await open_reel(mini, Fitting(), pose).advance(mini, idle, 40, ORDER, HISTORY, settle=False)
+    reel = await open_reel(mini, Fitting(), pose).advance(mini, idle, 40, ORDER, HISTORY, EXTENDER)
     joined = torch.cat([pose.hips, fitted_clip(reel).hips])
     steps = joined.diff(dim=0)[:, [0, 2]]
     assert float((steps[39] - steps[38]).norm()) < 0.03, "place and speed go on"
@@ -114,8 +115,8 @@ async def test_it_starts_in_the_pose_of_the_avatar(mini: LiveDiffusionSource) ->
 
 async def test_stop_ends_in_a_neutral_stance(mini: LiveDiffusionSource) -> None:
     walk, idle = await text(mini, "a person walks forward"), await text(mini, "a person stands idle")
-    reel = await open_reel(mini, Fitting(foot_lock=False)).advance(mini, walk, 40, ORDER, HISTORY, settle=False)
-    reel = await reel.advance(mini, idle, 40, ORDER, HISTORY, settle=True)
+    reel = await open_reel(mini, Fitting(foot_lock=False)).advance(mini, walk, 40, ORDER, HISTORY, EXTENDER)
+    reel = await reel.advance(mini, idle, 40, ORDER, HISTORY, EXTENDER, settle=True)
     clip, neutral = fitted_clip(reel), neutral_pose()
     for bone in ("leftUpperArm", "rightLowerArm", "leftUpperLeg", "head"):
         assert abs(float((clip.rotations[bone][-1] * neutral.rotations[bone][0]).sum())) > 0.9995
@@ -126,7 +127,7 @@ async def test_idle_is_never_frozen(mini: LiveDiffusionSource) -> None:
     idle = await text(mini, "a person stands idle")
     reel = open_reel(mini, Fitting())
     for _ in range(4):
-        reel = await reel.advance(mini, idle, 40, ORDER, HISTORY, settle=False)
+        reel = await reel.advance(mini, idle, 40, ORDER, HISTORY, EXTENDER)
     positions, _ = pose_body(CANONICAL_BODY, fitted_clip(reel))
     moved = positions.unfold(0, 20, 5)  # (n, J, 3, a second)
     assert float((moved.amax(-1) - moved.amin(-1)).norm(dim=-1).amax(-1).min()) > 0.001

@@ -1,0 +1,121 @@
+"""What the fit of endless motion knows of an avatar, worked out once a stream: which tracks come from which, how large
+it is, where its feet stand.
+
+Figures of one *kind* go through the fit together, whatever their size, stage and seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from motion_service.geometry.rotation import quat_identity, quat_multiply
+from motion_service.humanoid import CANONICAL_HIPS_HEIGHT, VRM_PARENT
+from motion_service.live_frames import FrameLayout
+from motion_service.vrm.fitting import PRESET_EXPRESSIONS, Fitting
+from motion_service.vrm.legs import LegBones, find_legs, sole_heights
+from motion_service.vrm.live_life import LiveLife, Temper, new_life, new_temper
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """All that must be equal for figures to be fitted together."""
+
+    fps: float
+    """Of the source."""
+    source_bones: tuple[str, ...]
+    bones: tuple[str, ...]
+    """With a track of the motion, parents before children."""
+    chains: tuple[tuple[int, ...], ...]
+    """For each of them the places in ``source_bones`` of what is folded into it, and of itself."""
+    legs: LegBones | None
+    """None: no foot lock."""
+    life: LiveLife | None
+
+    @property
+    def layout(self) -> FrameLayout:
+        """Of the fitted frames."""
+        if self.life is None:
+            return FrameLayout(self.bones)
+        return FrameLayout(self.bones + self.life.fingers, self.life.names, self.life.has_gaze)
+
+    def fold(self, local: Tensor) -> Tensor:
+        """Rotations (..., J, 4) of :attr:`bones` from those of the source's, themselves where nothing is folded."""
+        if self.bones == self.source_bones:
+            return local
+        folded = local[..., [chain[0] for chain in self.chains], :]
+        for link in range(1, max(map(len, self.chains))):
+            rows = [row for row, chain in enumerate(self.chains) if len(chain) > link]
+            turned = [self.chains[row][link] for row in rows]
+            folded[..., rows, :] = quat_multiply(folded[..., rows, :], local[..., turned, :])
+        return folded
+
+    def leg_rotations(self, local: Tensor, legs: LegBones) -> Tensor:
+        """Rotations (..., L, 4) of the bones of the legs from those of :attr:`bones`; one without a track rests."""
+        rest = quat_identity(1)
+        tracks = torch.cat([local, rest.expand(*local.shape[:-2], 1, 4)], dim=-2)
+        return tracks[..., [self.bones.index(bone) if bone in self.bones else -1 for bone in legs.bones], :]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveFigure:
+    """One avatar, as it is played in one stream."""
+
+    fitting: Fitting
+    kind: FigureKind
+    temper: Temper
+    stretch: float
+    """Height of its hips by that of the source's body."""
+    rest_height: float
+    """Of its hips, m."""
+    leg_offsets: npt.NDArray[np.float32]
+    """(L, 3) rest offsets of its hips and legs, m; empty without foot lock."""
+    floor: npt.NDArray[np.float64]
+    """(S, P) height of the parts of its feet on the floor, m; empty without foot lock."""
+
+    @property
+    def scale(self) -> float:
+        """Of the figure over the canonical body."""
+        return self.rest_height / CANONICAL_HIPS_HEIGHT
+
+
+def new_figure(fitting: Fitting, source_bones: tuple[str, ...], source_height: float, fps: float) -> LiveFigure:
+    """The figure for motion of ``source_bones`` on a body whose hips rest at ``source_height``, at ``fps``."""
+    body = fitting.body
+    bones, chains = _fold(source_bones, frozenset(body.bones))
+    legs = find_legs(body, bones) if fitting.foot_lock else None
+    kind = FigureKind(fps, source_bones, bones, chains, legs, _life_of(fitting, bones))
+    offsets = np.zeros((0, 3), np.float32) if legs is None else body.legs.offsets.numpy()
+    floor = np.zeros((0, 2)) if legs is None else sole_heights(legs, body).double().numpy()
+    height = body.hips_height
+    return LiveFigure(fitting, kind, new_temper(fitting.seed), height / source_height, height, offsets, floor)
+
+
+@lru_cache(maxsize=64)
+def _fold(source_bones: tuple[str, ...], kept: frozenset[str]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    """Which bones get a track and of what, as :func:`motion_service.vrm.body.fold_bones` does it."""
+    kept |= {"hips"}
+    chains = {}
+    for bone in (bone for bone in VRM_PARENT if bone in kept):
+        chain = [bone]
+        while (up := VRM_PARENT[chain[0]]) is not None and up not in kept:
+            chain.insert(0, up)
+        if turned := tuple(source_bones.index(link) for link in chain if link in source_bones):
+            chains[bone] = turned
+    return tuple(chains), tuple(chains.values())
+
+
+def _life_of(fitting: Fitting, moved: tuple[str, ...]) -> LiveLife | None:
+    """What the avatar shows besides the motion."""
+    avatar = fitting.avatar
+    if not fitting.expressions:
+        return None
+    if avatar is None:
+        return new_life(moved, frozenset(VRM_PARENT), PRESET_EXPRESSIONS, (), True)
+    own = tuple(sorted(avatar.own_names.items()))
+    return new_life(moved, frozenset(avatar.body.bones), frozenset(avatar.expressions), own, avatar.has_look_at)
