@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 
 from motion_service.engine.run import Priority, SamplingRun
 from motion_service.engine.worker import Worker
 from motion_service.mdm.checkpoint import load_checkpoint
 from motion_service.mdm_adapter.live import LiveDiffusionSource
 from motion_service.prompt.plan import prompt_to_plan
-from motion_service.source import LiveOrder, slice_clip
+from motion_service.source import LiveOrder
 from motion_service.text_encoder import UseEncoder
 from motion_service.timeline import read_plan
-from motion_service.vrm.body import CANONICAL_BODY
-from motion_service.vrm.live_lock import MEMORY, lock_live
+from motion_service.vrm.live_lock import MEMORY, Feet, hold_feet
 from tests.fakes import MINI
 
 
@@ -66,18 +66,25 @@ async def test_a_window_that_is_played_soon_goes_before_clips(
     assert run.steps == 2 and (priority is Priority.LIVE) == math.isfinite(run.deadline)
 
 
-async def test_the_foot_lock_does_not_depend_on_windows(mini: LiveDiffusionSource) -> None:
-    """A motion locked in pieces of any length is the motion locked at once."""
-    text = (await read_plan(mini, prompt_to_plan("a person walks forward"), 1))[0]
-    state = mini.open(None)
-    for _ in range(3):
-        state = mini.extend(state, await mini.sample(state, text, LiveOrder(5, steps=4)), 1000)
-    nothing = torch.full((MEMORY,), torch.nan)
-    whole, remembered = lock_live(state.clip, CANONICAL_BODY, nothing)
-    memory, begin = nothing, 0
-    for end in (1, 8, 40, 41, 97, state.clip.num_frames):
-        part, memories = lock_live(slice_clip(state.clip, begin, end), CANONICAL_BODY, memory)
-        assert torch.allclose(memories, remembered[begin:end], atol=1e-6)
-        for bone in ("leftUpperLeg", "rightLowerLeg", "leftFoot"):
-            assert torch.allclose(part.rotations[bone], whole.rotations[bone][begin:end], atol=1e-4)
+def test_the_foot_lock_does_not_depend_on_windows() -> None:
+    """Feet held in pieces of any length, and whoever else is there, are the feet held at once."""
+    draw = np.random.default_rng(1)
+    frames, streams = 120, 3
+    places = 0.004 * draw.standard_normal((frames, streams, 2, 2, 3)).cumsum(0)
+    places[..., 1] = np.abs(places[..., 1])
+    labels = np.repeat(draw.random((frames // 8, streams, 2, 2)) < 0.7, 8, axis=0)
+    feet = Feet(places, labels, np.zeros((streams, 2, 2)), np.ones((streams, 1)), 20.0)
+    nothing = np.full((streams, 2, MEMORY // 2), np.nan)
+    offsets, remembered = hold_feet(feet, nothing)
+    assert np.abs(offsets).max() > 0.005
+    memory, begin = nothing[:1], 0
+    for end in (1, 8, 40, 41, 97, frames):
+        rows = slice(begin, end)
+        part = replace(
+            feet, parts=places[rows, :1], labels=labels[rows, :1], floor=feet.floor[:1], scale=feet.scale[:1]
+        )
+        offset, memories = hold_feet(part, memory)
+        assert np.allclose(offset, offsets[rows, :1], atol=1e-9) and np.allclose(
+            memories, remembered[rows, :1], atol=1e-9
+        )
         memory, begin = memories[-1], end
