@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -83,8 +84,10 @@ class Service:
 
     async def _prepare(self) -> None:
         """Record and time what models run before somebody waits for it. What fails is made when first asked for."""
+        started = time.monotonic()
         try:
             await self.worker.prepare()
+            log_event("models prepared", seconds=round(time.monotonic() - started, 2), models=self.worker.facts())
         except Exception as error:  # the edge of the device: the service starts, and answers say what is wrong
             log_event("models could not be prepared", level=logging.ERROR, error=error)
 

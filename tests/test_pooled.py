@@ -243,3 +243,23 @@ def test_a_gpu_makes_the_same_clips(spec: NetworkSpec, graphs: bool, dtype: torc
         noise = resident._pool.noise(work.seed, work.frames, len(work.steps)).cpu()
         difference = (frames - alone(network, work, noise)).norm() / frames.norm()
         assert difference < (0.02 if dtype == torch.float16 else 1e-4)
+
+
+def test_batches_stay_narrower_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, drawn = network_of(CLIPS), random.Random(11)
+    resident = pooled(network)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    time_shape = resident._time
+
+    def refuse(length: int, width: int, costs: CostTable) -> None:
+        if width == 4 and length < 24:
+            raise torch.OutOfMemoryError("full")
+        time_shape(length, width, costs)
+
+    monkeypatch.setattr(resident, "_time", refuse)
+    resident.prepare(CostTable([(10, 1.0)]))
+    assert resident.limits.batches == (1, 2)
+    works = [work_of(network, drawn) for _ in range(8)]
+    made = run_all(resident, lambda worker: [sample_clip(worker, "net", work) for work in works])
+    for (frames, _), work in zip(made, works, strict=True):
+        torch.testing.assert_close(frames, alone(network, work), **CLOSE)

@@ -106,6 +106,11 @@ class ModelLimits:
     def max_rows(self) -> int:
         return self.rows or self.max_slots * self.lengths[-1]
 
+    @property
+    def largest(self) -> int:
+        """Rows of the largest graph."""
+        return self.lengths[-1] * self.batches[-1]
+
     def length_bucket(self, frames: float) -> int:
         """The smallest that holds ``frames``. Raises ValueError beyond the largest."""
         if frames > self.lengths[-1]:

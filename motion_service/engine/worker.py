@@ -140,7 +140,8 @@ class Worker:
         """Let every model make what is made once (graphs, kernels), before there are runs. Raises what one raises."""
 
         def prepare(job: Job[None]) -> None:
-            for name, resident in self._models.items():
+            # The largest first: what it reserves on the device holds what the others need.
+            for name, resident in sorted(self._models.items(), key=lambda item: -item[1].limits.largest):
                 resident.prepare(self.costs)
                 self._scheduler.add_model(name, resident.limits)
 

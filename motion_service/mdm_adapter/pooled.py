@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 import torch
@@ -133,9 +133,24 @@ class PooledResident:
             self._record(("fold", size), stage.fold)
             stage.fill([0], [text[0]], [text[1]])
             self._run(("fold", size))
-        for width in self.limits.batches:
-            for length in self.limits.lengths:
-                self._time(length, width, costs)
+        for width in reversed(self.limits.batches):  # what the widest graph has reserved holds all others
+            try:
+                for length in reversed(self.limits.lengths):
+                    self._time(length, width, costs)
+            except torch.OutOfMemoryError:
+                self._give_up(width)
+
+    def _give_up(self, width: int) -> None:
+        """Batches stay below ``width``: the device has no memory for it. Raises OutOfMemoryError when that is 1."""
+        torch.cuda.empty_cache()
+        narrower = tuple(other for other in self.limits.batches if other < width)
+        if not narrower:
+            raise torch.OutOfMemoryError("the GPU has no memory for a single clip: raise MOTION_GPU_MEMORY_MB")
+        log_event("no memory for wide batches", level=logging.WARNING, model=self._name, widest=narrower[-1])
+        for key in [key for key in self._graphs.keys if self._is_mine(key) and key[-1] == width]:
+            self._graphs.forget(key)
+        self._fronts = {shape: front for shape, front in self._fronts.items() if shape[1] != width}
+        self.limits = replace(self.limits, batches=narrower)
 
     def _time(self, length: int, width: int, costs: CostTable) -> None:
         """Learn what steps of full batches of one shape take."""
@@ -303,7 +318,7 @@ class PooledResident:
     def _run(self, key: tuple[Hashable, ...]) -> None:
         self._graphs.run((self._name, *key))
 
-    def _is_mine(self, key: Hashable) -> bool:
+    def _is_mine(self, key: Hashable) -> TypeGuard[tuple[Hashable, ...]]:
         return isinstance(key, tuple) and key[0] == self._name
 
 

@@ -70,7 +70,7 @@ class FittedMotion:
     def take(self, first: int, num_frames: int, fps: float) -> LiveFrames:
         """Frames ``first`` onwards at ``fps``, counted from 0, in the axes of the avatar."""
         rate, oldest = self.figure.kind.fps, self.frame - len(self.frames)
-        if fps == rate:
+        if fps == rate and oldest <= first <= self.frame - num_frames:
             frames = self.frames.part(first - oldest, first - oldest + num_frames)
         else:
             at = (first + np.arange(num_frames, dtype=np.float64)) * (rate / fps)
