@@ -216,7 +216,7 @@ class LiveSource(Protocol):
 
     @property
     def window_frames(self) -> int:
-        """Frames that one call of :meth:`advance` can make."""
+        """Frames that one call of :meth:`sample` makes."""
         ...
 
     @property

@@ -262,7 +262,7 @@ class Session:
             self.options.seed,
             self.options.guidance,
             self.options.steps,
-            now + max(0.0, ahead if self._branch else ahead - self.options.lead_sec),
+            now + max(0.0, ahead if self._branch else ahead - self.options.lead_sec / 2),  # changes go before
             self.options.session_id,
         )
         self._begun_at = now

@@ -89,6 +89,19 @@ async def test_it_starts_in_the_pose_of_the_avatar(dip: LiveOfficialSource) -> N
         assert abs(float((first.rotations[bone][0] * last.rotations[bone][-1]).sum())) > 0.99
 
 
+async def test_a_window_is_the_same_as_a_job_of_its_own(
+    dip: LiveOfficialSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is how the official program's code makes it."""
+    text = (await read_plan(dip, prompt_to_plan("a person waves"), 1))[0]
+    start = dip.open(None)
+    together = await dip.sample(start, text, ORDER)
+    monkeypatch.setattr(dip, "_models", None)
+    alone = await dip.sample(start, text, ORDER)
+    assert together.shape == (dip.window_frames, 263)
+    assert torch.allclose(together, alone, atol=1e-3)
+
+
 def test_what_differs_dies_away() -> None:
     """The same motion decoded with another roll, height and place goes over from what was played."""
     wave = make_wave(3.0, 2)
