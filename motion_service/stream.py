@@ -180,8 +180,8 @@ class Session:
         frame = self._playhead.at(now)
         due = []
         if self._playhead.runs:
-            if self._sent < self._sendable():
-                due.append((self._sent + self._ripe() - frame) / fps - self.options.lead_sec)
+            if self._sent < (sendable := self._sendable()):
+                due.append((self._sent + self._ripe(sendable) - frame) / fps - self.options.lead_sec)
             if self._making is None and not self._ending:
                 ahead = (self.options.lead_sec + PREPARE_S) * fps
                 due.append((self.reel.frames(fps) - frame - ahead) / fps)
@@ -348,10 +348,10 @@ class Session:
         made = self.reel.frames(self.options.fps)
         return made if self._branch is None else min(made, self._branch.from_frame)
 
-    def _ripe(self) -> int:
+    def _ripe(self, sendable: int) -> int:
         """Frames that the next chunk has when nothing hurries: a whole chunk, or up to a border."""
-        until = self._borders[0].from_frame if self._borders else self._sendable()
-        return max(1, min(self._chunk, until - self._sent, self._sendable() - self._sent))
+        until = min(self._borders[0].from_frame, sendable) if self._borders else sendable
+        return max(1, min(self._chunk, until - self._sent))
 
     def _send_due(self) -> None:
         """Send frames up to the lead, in chunks; never more."""
@@ -363,8 +363,9 @@ class Session:
                 self.revision = border.message["revision"]
                 self.outbox.put(border.message)
             room = math.floor(self._playhead.at(now) + self.options.lead_sec * fps + 1e-6) - self._sent
-            count = self._ripe()
-            if self._sent >= self._sendable() or room < count:
+            sendable = self._sendable()
+            count = self._ripe(sendable)
+            if self._sent >= sendable or room < count:
                 return
             self._send(count, now)
 

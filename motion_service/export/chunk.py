@@ -61,4 +61,4 @@ def frames_to_msgpack(frames: LiveFrames, head: Mapping[str, Any]) -> bytes:
 
 
 def _block(numbers: np.ndarray[Any, np.dtype[Any]]) -> bytes:
-    return np.ascontiguousarray(numbers, dtype="<f4").tobytes()
+    return numbers.astype("<f4", copy=False).tobytes()

@@ -75,13 +75,12 @@ def pose_legs(legs: LegBones, local: Tensor, hips: Tensor, offsets: Tensor) -> L
     """Where the legs are: ``local`` (..., J, 4) rotations of their bones, ``hips`` (..., 3) m, ``offsets`` (..., J, 3)
     of the bones at rest from their parents, m."""
     positions, world = forward_kinematics(local, hips, offsets, legs.parents)
-    rows, parts = torch.tensor(legs.rows), torch.tensor(legs.parts)
     return LegPose(
-        hip=positions[..., rows[:, 0], :],
-        knee=positions[..., rows[:, 1], :],
-        parts=positions[..., parts, :],
+        hip=_pick(positions, tuple(row[0] for row in legs.rows)),
+        knee=_pick(positions, tuple(row[1] for row in legs.rows)),
+        parts=_pick(positions, sum(legs.parts, ())).unflatten(-2, (-1, 2)),
         hips_quat=world[..., :1, :].expand(*world.shape[:-2], len(legs.sides), 4),
-        quats=world[..., rows, :],
+        quats=_pick(world, sum(legs.rows, ())).unflatten(-2, (-1, 3)),
     )
 
 
@@ -97,7 +96,7 @@ def bend_legs(legs: LegBones, local: Tensor, pose: LegPose, offset: Tensor) -> t
     turns = torch.stack([turn.thigh, turn.shank], dim=-2)  # (..., S, 2, 4)
     bent = quat_multiply(turns, pose.quats[..., :2, :].double())
     chain = torch.cat([pose.hips_quat[..., None, :].double(), bent, pose.quats[..., 2:, :].double()], dim=-2)
-    kept = local[..., torch.tensor(legs.rows), :]  # (..., S, 3, 4)
+    kept = _pick(local, sum(legs.rows, ())).unflatten(-2, (-1, 3))  # (..., S, 3, 4)
     made = normalize(quat_multiply(quat_conjugate(chain[..., :-1, :]), chain[..., 1:, :])).to(kept)
     near = torch.where((made * kept).sum(-1, keepdim=True) < 0, -made, made)
     moved = (offset != 0).any(-1, keepdim=True)  # (..., S, 1)
@@ -105,3 +104,8 @@ def bend_legs(legs: LegBones, local: Tensor, pose: LegPose, offset: Tensor) -> t
     reached = hip + quat_rotate(turns, bones).sum(-2)  # (..., S, 3) where thigh and shank lead to now
     shift = torch.where(moved, reached - ankle, 0.0).to(pose.parts)  # toes go along
     return torch.where(moved[..., None], near, kept), pose.parts + shift[..., None, :]
+
+
+def _pick(rows: Tensor, numbers: tuple[int, ...]) -> Tensor:
+    """Some of the rows along axis -2; several times as fast as by indexing."""
+    return rows.index_select(-2, torch.tensor(numbers))

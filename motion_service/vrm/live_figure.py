@@ -59,7 +59,8 @@ class FigureKind:
         """Rotations (..., L, 4) of the bones of the legs from those of :attr:`bones`; one without a track rests."""
         rest = quat_identity(1)
         tracks = torch.cat([local, rest.expand(*local.shape[:-2], 1, 4)], dim=-2)
-        return tracks[..., [self.bones.index(bone) if bone in self.bones else -1 for bone in legs.bones], :]
+        rows = [self.bones.index(bone) if bone in self.bones else len(self.bones) for bone in legs.bones]
+        return tracks.index_select(-2, torch.tensor(rows))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -70,9 +70,8 @@ class FittedMotion:
     def take(self, first: int, num_frames: int, fps: float) -> LiveFrames:
         """Frames ``first`` onwards at ``fps``, counted from 0, in the axes of the avatar."""
         rate, oldest = self.figure.kind.fps, self.frame - len(self.frames)
-        start = first - oldest
-        if fps == rate and 0 <= start <= len(self.frames) - num_frames:
-            frames = self.frames.part(start, start + num_frames)
+        if fps == rate and oldest <= first <= self.frame - num_frames:
+            frames = self.frames.part(first - oldest, first - oldest + num_frames)
         else:
             at = (first + np.arange(num_frames, dtype=np.float64)) * (rate / fps)
             frames = self.frames.between(at - oldest)

@@ -33,6 +33,12 @@ def test_rot6d_round_trip(quats):
     assert_close(rot.rot6d_to_quat(rot.quat_to_rot6d(quats)), quats)
 
 
+def test_rot6d_by_component_is_what_its_matrix_says():
+    rot6d = torch.randn(2000, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    assert_close(rot.rot6d_to_quat(rot6d), rot.rotmat_to_quat(rot.rot6d_to_rotmat(rot6d)))
+    assert rot.rot6d_to_quat(torch.zeros(0, 6)).shape == (0, 4)
+
+
 def test_rot6d_of_any_six_numbers_is_a_rotation():
     m = rot.rot6d_to_rotmat(torch.randn(100, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
     assert_close(m @ m.transpose(-1, -2), torch.eye(3, dtype=m.dtype).expand_as(m))
@@ -66,6 +72,12 @@ def test_unroll_keeps_neighbours_in_one_hemisphere(quats):
     assert bool(((smooth[1:] * smooth[:-1]).sum(-1) >= 0).all())
     assert float(smooth[0, 3]) >= 0
     assert_same_rotation(smooth, quats)
+
+
+def test_unroll_goes_on_from_what_was_before(quats):
+    tracks = quats.reshape(5, 100, 4)
+    whole = rot.quat_unroll(tracks)
+    assert_close(rot.quat_unroll(tracks[:, 40:], whole[:, 39]), whole[:, 40:])
 
 
 def test_slerp_ends_and_middle(quats):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from motion_service.clips import VrmClip
 from motion_service.engine.worker import Worker
+from motion_service.errors import NonFiniteOutput
 from motion_service.mdm.checkpoint import load_checkpoint
 from motion_service.mdm_adapter.live import LiveDiffusionSource
 from motion_service.prompt.plan import prompt_to_plan
-from motion_service.source import LiveOrder, LiveSource, LiveText
+from motion_service.source import LiveOrder, LiveSource, LiveState, LiveText, LiveWindow, extend_state
 from motion_service.stream_reel import Reel, new_extender, open_reel
 from motion_service.text_encoder import UseEncoder
 from motion_service.timeline import read_plan
@@ -131,3 +133,21 @@ async def test_idle_is_never_frozen(mini: LiveDiffusionSource) -> None:
     positions, _ = pose_body(CANONICAL_BODY, fitted_clip(reel))
     moved = positions.unfold(0, 20, 5)  # (n, J, 3, a second)
     assert float((moved.amax(-1) - moved.amin(-1)).norm(dim=-1).amax(-1).min()) > 0.001
+
+
+async def test_windows_are_decoded_together_as_alone(mini: LiveDiffusionSource) -> None:
+    """Of any states and lengths; one that is no motion fails by itself."""
+    walk = await text(mini, "a person walks forward")
+    start = mini.open(None)
+    made = await mini.sample(start, walk, ORDER)
+    walked = extend_state(mini, LiveWindow(start, made, 40, HISTORY))
+    windows = [LiveWindow(state, made, n, HISTORY) for state in (start, walked) for n in (40, 7, 1, 40)]
+    broken = LiveWindow(start, made * torch.nan, 40, HISTORY)
+    *together, failed = mini.extend_all([*windows, broken])
+    assert isinstance(failed, NonFiniteOutput)
+    for window, state in zip(windows, together, strict=True):
+        alone = extend_state(mini, window)
+        assert isinstance(state, LiveState) and state.frame == window.state.frame + window.num_frames
+        for one, other in ((state.rows, alone.rows), (state.places, alone.places)):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+        np.testing.assert_allclose(state.frames.block, alone.frames.block, atol=1e-5, rtol=0)
