@@ -127,10 +127,9 @@ def test_the_generator_says_how_fast_it_is() -> None:
 
 @pytest.mark.parametrize(("kind", "unit"), [("memory", "gb_s"), ("gemm", "tflop_s")])
 def test_a_neighbour_works_until_it_is_told(kind: str, unit: str) -> None:
-    done, ready = threading.Event(), threading.Event()
-    threading.Timer(0.1, done.set).start()
-    told = run_until(done, kind, "cpu", ready.set)  # type: ignore[arg-type]
-    assert ready.is_set() and told[unit] > 0
+    done = threading.Event()
+    told = run_until(done, kind, "cpu", threading.Timer(0.1, done.set).start)  # type: ignore[arg-type]
+    assert done.is_set() and told[unit] > 0
 
 
 def test_a_neighbour_is_a_process_that_ends_with_the_block() -> None:
