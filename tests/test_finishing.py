@@ -40,7 +40,7 @@ class BrokenSource(FakeSource):
     """Numbers that are finite, but make no pose."""
 
     async def generate(self, request: SourceRequest) -> SourceClip:
-        features = FeatureClip(torch.full((20, VRM_WIDTH), 3e38), "vrm", HUMANML3D_FPS)
+        features = FeatureClip(torch.full((60, VRM_WIDTH), 3e38), "vrm", HUMANML3D_FPS)
         return replace(await super().generate(request), clip=features)
 
 

@@ -138,7 +138,9 @@ def test_a_cancelled_run_leaves_with_the_batch_it_is_in(load: Any) -> None:
     report = play(load)
     asked: dict[str, float] = {}
     for ms, number in load[2]:
-        asked[f"{number}"] = min(ms / 1000, asked.get(f"{number}", math.inf))
+        name, at = f"{number}", ms / 1000
+        if name in report.runs and at >= report.runs[name].arrival:  # before, there is nothing to cancel
+            asked[name] = min(at, asked.get(name, math.inf))
     for name in report.cancelled:
         later = [
             batch for batch in report.batches if batch.started > asked[name] and name in {r.id for r in batch.runs}
