@@ -40,7 +40,7 @@ from motion_service.schemas import MotionOptions, text_to_options
 from motion_service.source import MotionSource, SourceRequest
 from motion_service.store import ArtifactStore
 from motion_service.stream_schemas import MAX_MESSAGE
-from motion_service.streams import Streams
+from motion_service.streams import GC_THRESHOLDS, Streams
 from motion_service.telemetry import configure_logging, log_event
 from motion_service.vrm.avatar import read_avatar
 from motion_service.vrm.shelf import AvatarShelf
@@ -81,6 +81,7 @@ class Service:
                 log_event("warm-up failed", level=logging.ERROR, error=error, provider=source.name)
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
 
     async def _prepare(self) -> None:
         """Record and time what models run before somebody waits for it. What fails is made when first asked for."""

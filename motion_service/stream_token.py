@@ -1,4 +1,4 @@
-"""Resume tokens: all that another process needs to go on with a stream, signed, in one text of some five kilobytes.
+"""Resume tokens: all that another process needs to go on with a stream, signed, in one text of some six kilobytes.
 
 A token holds what the stream was asked to be, and at the frame that was last on the client's screen its motion and what
 the filters remember. Nothing in it is secret and nothing could not be sent as ``start`` and ``pose``; the signature

@@ -28,6 +28,9 @@ from motion_service.vrm.life import mood_of
 from motion_service.vrm.live_fit import MEMORY
 
 MAX_STREAMS: Final = 64
+GC_THRESHOLDS: Final = (50_000, 20, 50)
+"""When the interpreter looks for cycles of garbage, as of :func:`gc.set_threshold`. A thousand streams keep so many
+objects that each thorough look stops them all for a fifth of a second; what they drop has hardly any cycles."""
 MAX_POSE_S: Final = 10.0
 """Longest pose that is read, s; of it the last second counts."""
 _PREFERRED: Final = ("dip", "mini")
