@@ -22,6 +22,10 @@ from motion_service.humanoid import VRM_PARENT
 Language = Literal["en", "ja", "other"]
 
 
+_SHORTEST, _LONGEST = 1 - 1e-3, 1 + 1e-3
+"""What passes for the length of a unit quaternion."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One action of a prompt, in order of time."""
@@ -152,10 +156,12 @@ class VrmClip:
                 raise GenerationFailed(f"{bone!r} is not a VRM humanoid bone")
             if track.shape != (frames, 4):
                 raise GenerationFailed(f"{bone} needs shape ({frames}, 4), got {tuple(track.shape)}")
-        lengths = torch.linalg.vector_norm(torch.stack([*self.rotations.values()]), dim=-1)
-        if not (_is_finite(lengths) and _is_finite(self.hips)):
+        tracks = torch.cat([*self.rotations.values()])
+        squares = tracks.square() @ tracks.new_ones(4)  # of lengths
+        if not (_is_finite(squares) and _is_finite(self.hips)):
             raise NonFiniteOutput()
-        if bool((lengths - 1).abs().max() > 1e-3):
+        shortest, longest = torch.aminmax(squares)
+        if shortest < _SHORTEST**2 or longest > _LONGEST**2:
             raise GenerationFailed("rotation tracks must hold unit quaternions")
 
     def __reduce__(self) -> tuple[Any, ...]:

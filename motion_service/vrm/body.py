@@ -8,7 +8,7 @@ Bones are normalised: rest rotation identity, so a bone is told by its rest posi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import Final
@@ -19,6 +19,7 @@ from torch import Tensor
 from motion_service.clips import VrmClip
 from motion_service.errors import BadRequest
 from motion_service.geometry.kinematics import forward_kinematics
+from motion_service.geometry.planes import Planes, to_planes
 from motion_service.geometry.rotation import normalize, quat_identity, quat_multiply, quat_unroll
 from motion_service.humanoid import CANONICAL_BONES, CANONICAL_REST, UPPER_CHEST_REST, VRM_PARENT
 
@@ -68,6 +69,11 @@ class Body:
         """(J, 3) rest offset of each bone from its parent, m; zero for the hips."""
         rest = torch.tensor(list(self.rest.values()))
         return rest - rest[[max(parent, 0) if i else 0 for i, parent in enumerate(self.parents)]]
+
+    @cached_property
+    def offset_planes(self) -> Planes:
+        """(3, J, 1) the same for :mod:`motion_service.geometry.planes`, float32."""
+        return to_planes(self.offsets)[..., None]
 
     @cached_property
     def legs(self) -> Body:
@@ -128,6 +134,12 @@ def pose_body(body: Body, clip: VrmClip) -> tuple[Tensor, Tensor]:
     rest = quat_identity(clip.num_frames).to(clip.hips)
     local = torch.stack([clip.rotations.get(bone, rest) for bone in body.bones], dim=1)  # (T, J, 4)
     return forward_kinematics(local, clip.hips, body.offsets.to(clip.hips), body.parents)
+
+
+def clip_to_planes(clip: VrmClip, bones: Sequence[str]) -> Planes:
+    """Local rotations (4, J, T) of the bones named, float32; one without a track rests."""
+    rest = quat_identity(clip.num_frames)
+    return to_planes(torch.stack([clip.rotations.get(bone, rest) for bone in bones]))
 
 
 def _present_parent(bone: str, present: Mapping[str, int]) -> str | None:

@@ -92,7 +92,7 @@ def new_figure(fitting: Fitting, source_bones: tuple[str, ...], source_height: f
     legs = find_legs(body, bones) if fitting.foot_lock else None
     kind = FigureKind(fps, source_bones, bones, chains, legs, _life_of(fitting, bones))
     offsets = np.zeros((0, 3), np.float32) if legs is None else body.legs.offsets.numpy()
-    floor = np.zeros((0, 2)) if legs is None else sole_heights(legs, body).double().numpy()
+    floor = np.zeros((0, 2)) if legs is None else sole_heights(legs, body).T.astype(np.float64)
     height = body.hips_height
     return LiveFigure(fitting, kind, new_temper(fitting.seed), height / source_height, height, offsets, floor)
 
