@@ -24,6 +24,9 @@ _TINY: Final = 1e-8
 _OPPOSITE: Final = 1e-6
 """One more than the cosine between directions that are taken for opposite."""
 
+_NEAR: Final = 0.5
+"""4 w^2 of a quaternion from which on w is told well enough by the trace of its matrix."""
+
 
 def to_planes(tensor: Tensor, dtype: type[np.floating[Any]] | None = None) -> Planes:
     """(..., n) on the CPU to (n, ...)."""
@@ -174,6 +177,20 @@ def rotmat_to_quat(rows: Sequence[Sequence[Planes]]) -> Planes:
     table = table.reshape(4, 4, *squares.shape[1:])
     q = unit(np.take_along_axis(table, squares.argmax(0)[None, None], axis=0)[0])
     return np.where(q[3] < 0, -q, q)
+
+
+def rot6d_to_quat(rot6d: Planes) -> Planes:
+    """First two columns of a matrix (6, ...), not necessarily orthonormal, to quaternions (4, ...).
+
+    Up to 140 degrees or so by the one formula of :func:`rotmat_to_quat` that is sound there.
+    """
+    a, b = unit(rot6d[:3]), rot6d[3:]
+    b = unit(b - dot(a, b) * a)
+    c = cross(a, b)
+    square = 1 + a[0] + b[1] + c[2]  # 4 w^2
+    q = unit(np.array([b[2] - c[1], c[0] - a[2], a[1] - b[0], square]))
+    far = square < _NEAR
+    return np.where(far, rotmat_to_quat([*zip(a, b, c, strict=True)]), q) if far.any() else q
 
 
 # --- trees of bones ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -187,8 +188,8 @@ def _correction(
     for side, start, stop in spans:
         offset[:, side, start:stop] = wanted[:, side, start:stop]
         offset[::2, side, start:stop] -= _middle(wanted[::2, side, start:stop])
-    for side, start, stop in spans:
-        _fade(offset[:, side], standing[side], start, stop, fps, legs.scale)
+    for (side, start, stop), room in zip(spans, _rooms(spans, offset.shape[-1]), strict=True):
+        _fade(offset[:, side], start, stop, room, fps, legs.scale)
     sunk = _buoyancy(legs)
     offset[1] = np.where(sunk > 0, np.maximum(offset[1], sunk), offset[1])
     offset = _capped(offset, legs.max_move)
@@ -243,21 +244,40 @@ def _middle(places: Planes) -> Planes:
     return middle
 
 
-def _fade(offset: Planes, held: Flags, start: int, stop: int, fps: float, scale: float) -> None:
-    """Let the correction (3, T) of the span die away on both sides, in place, as far as no other span begins.
+def _rooms(spans: Sequence[tuple[int, int, int]], num_frames: int) -> list[tuple[int | None, int]]:
+    """Frames before and behind each of the spans, in order of side and time, until there is another of its side; None:
+    there is none before."""
+    rooms = []
+    for number, (side, start, stop) in enumerate(spans):
+        before = spans[number - 1] if number else None
+        behind = spans[number + 1] if number + 1 < len(spans) else None
+        free = start - before[2] if before and before[0] == side else None
+        # After the last one it is gone by the last frame, so a clip that ends in a given pose still does.
+        end = behind[1] if behind and behind[0] == side else max(num_frames - 1, stop)
+        rooms.append((free, end - stop))
+    return rooms
 
-    After the span it is gone by the last frame, so a clip that ends in a given pose still does.
-    """
-    before, after = (slice(start - 1, None, -1) if start else slice(0)), slice(stop, None)
-    for edge, outside in ((start, before), (stop - 1, after)):
-        others = np.flatnonzero(held[outside])
-        room = len(held[outside])
-        free = int(others[0]) if len(others) else room if outside is before else max(room - 1, 0)
-        effort = math.hypot(*offset[:, edge].tolist()) / (_EASE_M * scale)
-        ease = max(1, round(_EASE_S * fps * min(max(effort, 1.0), _LONGEST_EASE)))
-        if outside is after or len(others):
-            ease = min(free, ease)
-        frames = min(ease, room)
-        amount = np.arange(1, frames + 1, dtype=offset.dtype) / (ease + 1)
-        fading = 1 - amount**3 * (10 + amount * (6 * amount - 15))
-        offset[:, outside][:, :frames] += fading * offset[:, edge, None]
+
+def _fade(offset: Planes, start: int, stop: int, room: tuple[int | None, int], fps: float, scale: float) -> None:
+    """Let the correction (3, T) of the span die away on both sides, in place, as far as there is room."""
+    before, behind = room
+    ease = _ease_frames(offset[:, start], fps, scale)
+    ease = ease if before is None else min(before, ease)
+    frames = min(ease, start)
+    offset[:, start - frames : start] += _fading(frames, ease)[::-1] * offset[:, start, None]
+    frames = min(behind, _ease_frames(offset[:, stop - 1], fps, scale))
+    offset[:, stop : stop + frames] += _fading(frames, frames) * offset[:, stop - 1, None]
+
+
+def _ease_frames(edge: Planes, fps: float, scale: float) -> int:
+    """In how many frames a correction (3,) m is to die away."""
+    effort = math.hypot(*edge.tolist()) / (_EASE_M * scale)
+    return max(1, round(_EASE_S * fps * min(max(effort, 1.0), _LONGEST_EASE)))
+
+
+@lru_cache(maxsize=256)
+def _fading(frames: int, ease: int) -> Planes:
+    """What is left of a correction in the first ``frames`` after its span, of ``ease`` in all."""
+    amount = np.arange(1, frames + 1, dtype=np.float32) / (ease + 1)
+    left: Planes = 1 - amount**3 * (10 + amount * (6 * amount - 15))
+    return left

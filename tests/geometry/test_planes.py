@@ -90,6 +90,13 @@ def test_matrices_become_quaternions():
     assert_close(pl.to_tensor(found), rot.rotmat_to_quat(m))
 
 
+def test_two_columns_become_quaternions():
+    rot6d = random((2000,), 6, torch.float64, 0)
+    q, expected = pl.to_tensor(pl.rot6d_to_quat(pl.to_planes(rot6d))), rot.rot6d_to_quat(rot6d)
+    assert_close(q, expected)
+    assert pl.rot6d_to_quat(np.zeros((6, 0))).shape == (4, 0)
+
+
 def test_a_tree_of_bones_is_posed_alike():
     bones = len(CANONICAL_PARENTS)
     local, root = unit((9, bones), 4, torch.float32, 0), random((9,), 3, torch.float32, 1)
