@@ -15,9 +15,11 @@ const FRAME = 1 / 50; // seconds of a fade in one frame at most: a slow screen g
 class Apart {
   readonly turns: Vector3[];
   readonly hips = new Vector3();
+  private readonly parts: Vector3[];
 
   constructor(size: number) {
     this.turns = Array.from({ length: size }, () => new Vector3());
+    this.parts = [...this.turns, this.hips];
   }
 
   /** Of `a` to `b`: a = this * b. */
@@ -27,6 +29,24 @@ class Apart {
       toRotationVector(quat, turn);
     });
     this.hips.copy(a.hips).sub(b.hips);
+    return this;
+  }
+
+  scale(factor: number): this {
+    for (const part of this.parts) part.multiplyScalar(factor);
+    return this;
+  }
+
+  /** Vectors are added, which is right for small turns and near enough for others. */
+  add(other: Apart, factor: number): this {
+    this.parts.forEach((part, i) => part.addScaledVector(other.parts[i]!, factor));
+    return this;
+  }
+
+  /** As speeds: none faster than what is carried over. */
+  clamp(): this {
+    for (const turn of this.turns) turn.clampLength(0, KEPT_SPEED);
+    this.hips.clampLength(0, TRAVEL_SPEED);
     return this;
   }
 
@@ -55,19 +75,16 @@ export class Fade {
   }
 
   /**
-   * Begin at `to`, the first pose of a motion, in place of which `from` is on the screen. The poses `earlier` and
-   * `later` tell how fast each moves: `earlier` was there `before` seconds ago, `later` will be in `after` seconds; 0:
-   * not known.
+   * Begin at `to`, the pose of a motion at this moment, when `from` is on the screen. How fast each moves is told by
+   * `earlier`, which was there `before` seconds earlier, and by `later`, which comes `after` seconds later; 0: not known.
    */
   begin(from: Figure, earlier: Figure, before: number, to: Figure, later: Figure, after: number): void {
     this.place.measure(from, to);
-    this.speed.measure(from, earlier);
-    this.other.measure(later, to);
-    const [own, others] = [before > 0 ? 1 / before : 0, after > 0 ? 1 / after : 0];
-    this.speed.turns.forEach((turn, i) => {
-      turn.multiplyScalar(own).addScaledVector(this.other.turns[i]!, -others).clampLength(0, KEPT_SPEED);
-    });
-    this.speed.hips.multiplyScalar(own).addScaledVector(this.other.hips, -others).clampLength(0, TRAVEL_SPEED);
+    this.speed.measure(from, earlier).scale(before > 0 ? 1 / before : 0);
+    this.other.measure(later, to).scale(after > 0 ? 1 / after : 0);
+    this.speed.clamp();
+    this.place.add(this.speed, Math.min(before, FRAME)); // where it would be by now
+    this.speed.add(this.other, -1).clamp();
     const longest = Math.max(this.place.widest / TURN_SPEED, this.place.hips.length() / TRAVEL_SPEED);
     this.seconds = Math.max(SHORTEST, 1.5 * longest); // a cubic is at most 1.5 times as fast as its mean
     this.passed = 0;
@@ -78,7 +95,7 @@ export class Fade {
     this.seconds = this.passed = 0;
   }
 
-  /** Let time pass, and put on `figure` what is still apart. */
+  /** Let time pass, none in the frame that it begins in, and put on `figure` what is still apart. */
   apply(figure: Figure, seconds: number): void {
     this.passed += Math.min(seconds, FRAME);
     if (!this.active) return;
@@ -89,7 +106,6 @@ export class Fade {
       vector.copy(this.place.turns[i]!).multiplyScalar(place).addScaledVector(this.speed.turns[i]!, speed);
       turn.premultiply(fromRotationVector(vector, quat));
     });
-    vector.copy(this.place.hips).multiplyScalar(place).addScaledVector(this.speed.hips, speed);
-    figure.hips.add(vector);
+    figure.hips.addScaledVector(this.place.hips, place).addScaledVector(this.speed.hips, speed);
   }
 }

@@ -15,7 +15,7 @@ export interface PlaybackOptions {
   interpolate?: boolean;
 }
 
-const SEAM = 0.3; // radians between last and first frame of a motion that was made to be looped, at most
+const SEAM = 5; // rad/s: from its last frame to its first a motion that was made to be looped is no faster
 
 export class Playback implements Source {
   loop: boolean;
@@ -38,12 +38,12 @@ export class Playback implements Source {
     this.hold = hold;
     this.speed = speed;
     this.interpolate = interpolate;
-    this.seamless = loop && seam(motion) < SEAM;
+    this.seamless = loop && seam(motion) * motion.fps < SEAM;
     this.duration = (motion.count - (this.seamless ? 0 : 1)) / motion.fps;
   }
 
   get over(): boolean {
-    return !this.loop && !this.hold && this.time >= this.duration;
+    return !this.loop && !this.hold && !this.paused && this.time >= this.duration;
   }
 
   /** Number of the frame on the screen. */

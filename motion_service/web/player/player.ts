@@ -123,8 +123,9 @@ export class MotionPlayer {
     for (const source of [this.idle, this.stream, this.motion]) source?.advance(seconds);
     const began = this.choose();
     if (this.lay(this.next, 0)) {
-      if (began || this.current?.takeJoin()) this.join();
-      this.fade.apply(this.next, seconds);
+      const joins = this.current?.takeJoin() || began;
+      if (joins) this.join();
+      this.fade.apply(this.next, joins ? 0 : seconds);
       copyFigure(this.shown, this.earlier);
       copyFigure(this.next, this.shown);
       this.face.show(this.pose, seconds);
@@ -155,7 +156,6 @@ export class MotionPlayer {
 
   /** What is on the screen and what comes are apart: see to it that this does not show. */
   private join(): void {
-    this.current?.takeJoin();
     if (this.cuts) this.fade.end();
     else {
       const ahead = this.lay(this.later, PEEK) ? PEEK : 0;

@@ -72,10 +72,11 @@ export class Reel {
 
   sample(pose: Pose, ahead = 0): boolean {
     const at = this.head + ahead * this.fps;
+    const share = at - Math.floor(at);
     const frame = this.frames.get(Math.floor(at));
-    if (frame === undefined) return false;
-    const next = this.frames.get(Math.floor(at) + 1);
-    showBetween(frame, next ?? frame, next ? at - Math.floor(at) : 0, pose);
+    const next = share > 0 ? this.frames.get(Math.floor(at) + 1) : frame;
+    if (!frame || !next) return false;
+    showBetween(frame, next, share, pose);
     return true;
   }
 

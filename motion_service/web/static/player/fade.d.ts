@@ -8,13 +8,12 @@ export declare class Fade {
     constructor(size: number);
     get active(): boolean;
     /**
-     * Begin at `to`, the first pose of a motion, in place of which `from` is on the screen. The poses `earlier` and
-     * `later` tell how fast each moves: `earlier` was there `before` seconds ago, `later` will be in `after` seconds; 0:
-     * not known.
+     * Begin at `to`, the pose of a motion at this moment, when `from` is on the screen. How fast each moves is told by
+     * `earlier`, which was there `before` seconds earlier, and by `later`, which comes `after` seconds later; 0: not known.
      */
     begin(from: Figure, earlier: Figure, before: number, to: Figure, later: Figure, after: number): void;
     /** Nothing more is carried over. */
     end(): void;
-    /** Let time pass, and put on `figure` what is still apart. */
+    /** Let time pass, none in the frame that it begins in, and put on `figure` what is still apart. */
     apply(figure: Figure, seconds: number): void;
 }
