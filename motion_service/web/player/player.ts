@@ -49,7 +49,7 @@ export class MotionPlayer {
   private stream: LiveStream | null = null;
   private motion: Playback | null = null;
   private current: Source | null = null;
-  private cuts = false;
+  private cuts: boolean;
 
   constructor(avatar: Avatar, { idle = "stand" }: PlayerOptions = {}) {
     this.puppet = new Puppet(avatar);
@@ -58,6 +58,7 @@ export class MotionPlayer {
     [this.next, this.later] = [this.puppet.newFigure(), this.puppet.newFigure()];
     [this.shown, this.earlier] = [this.puppet.newFigure(), this.puppet.newFigure()];
     this.puppet.read(this.shown);
+    this.cuts = this.puppet.rests; // nobody wants to see how the arms come down
     this.idle = this.readIdle(idle);
   }
 

@@ -54,6 +54,11 @@ export class Puppet {
     return { turns: this.joints.map(() => new Quaternion()), hips: new Vector3(0, this.restHeight, 0) };
   }
 
+  /** Whether the avatar is in its T-pose, as it is after loading. */
+  get rests(): boolean {
+    return this.joints.every(({ node }) => Math.abs(node.quaternion.w) > 1 - 1e-9);
+  }
+
   /** What is on the bones now. */
   read(out: Figure): void {
     this.joints.forEach(({ node }, i) => this.turnAxes(out.turns[i]!.copy(node.quaternion)));

@@ -52,6 +52,8 @@ test("speed, pause and seeking", () => {
   assert.equal(playback.time, 0.5);
   playback.seek(9);
   assert.equal(playback.time, playback.duration);
+  assert.ok(!playback.over, "paused");
+  playback.paused = false;
   assert.ok(playback.over);
   playback.seek(-1);
   assert.equal(playback.frame, 0);

@@ -20,6 +20,8 @@ export declare class Puppet {
     get bones(): string[];
     /** The T-pose, to be written to. */
     newFigure(): Figure;
+    /** Whether the avatar is in its T-pose, as it is after loading. */
+    get rests(): boolean;
     /** What is on the bones now. */
     read(out: Figure): void;
     write(figure: Figure): void;
