@@ -113,7 +113,7 @@ class Config(BaseSettings):
     """Where the models live. auto = the first GPU when there is one, else the CPU."""
 
     cpu_threads: int = Field(0, validation_alias="MOTION_CPU_THREADS", ge=0, le=1024)
-    """Threads of one tensor operation on the CPU; 0 = torch's own choice."""
+    """Threads of one tensor operation on the CPU; 0 = torch's own choice, 2 where the models are on a GPU."""
 
     engine_dtype: Literal["auto", "float16", "float32"] = Field("auto", validation_alias="MOTION_ENGINE_DTYPE")
     """Of networks and text encoders on a GPU; states and samplers are float32 always. auto = float16. float32 agrees

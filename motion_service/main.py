@@ -50,6 +50,9 @@ EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: do not restart, somebody has
 CPU_QUEUE: Final = 32
 GPU_QUEUE: Final = 256
 """Requests inside at one time where nothing is configured."""
+THREADS_BESIDE_GPU: Final = 2
+"""Of one operation on the CPU. All that is left there is small, and threads that wait for each other take the cores
+of the processes that make answers."""
 DRAIN_S: Final = 1.0
 """How long streams may take to leave by themselves when the service ends, s."""
 WARM_UP_PROMPT: Final = "a person waves with the right hand"
@@ -102,8 +105,8 @@ def load_service(config: Config) -> Service:
     """Everything wired, nothing started. Raises :class:`MotionError` for settings that cannot work."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ModelUnavailable("MOTION_DEVICE=cuda, but torch sees no GPU here: set MOTION_DEVICE=auto")
-    if config.cpu_threads:
-        torch.set_num_threads(config.cpu_threads)
+    if config.cpu_threads or choose_device(config) == "cuda":
+        torch.set_num_threads(config.cpu_threads or THREADS_BESIDE_GPU)
     avatars = AvatarShelf(config.avatar_dir or config.data_root / "avatars")
     defaults = load_defaults(config, avatars)
     on_gpu = choose_device(config) == "cuda"
