@@ -274,7 +274,7 @@ def import_official(package: str) -> ModuleType:
 
 def _check_files(directory: Path, where: str) -> None:
     if not (directory / "config.json").is_file():
-        raise ModelUnavailable(f"{where} was not found, or has no config.json: fetch it with the download script")
+        raise ModelUnavailable(f"{where} was not found, or has no config.json: fetch it with `motion download`")
     if (directory / "model.safetensors").is_file():
         return
     if (directory / "pytorch_model.bin").is_file():
@@ -282,7 +282,7 @@ def _check_files(directory: Path, where: str) -> None:
             f"{where} has its weights as a pickle only: run `motion convert --trust pytorch_model.bin` in its directory"
             " if you trust its source"
         )
-    raise ModelUnavailable(f"{where} has no model.safetensors: fetch it with the download script")
+    raise ModelUnavailable(f"{where} has no model.safetensors: fetch it with `motion download`")
 
 
 @contextlib.contextmanager

@@ -68,6 +68,17 @@ PART_OF = {
     "streams": "stream",
     "edit_loop": "edit",
     "avatar_schemas": "schemas",
+    **dict.fromkeys(
+        [
+            "download_archive",
+            "download_content",
+            "download_manifest",
+            "download_page",
+            "download_record",
+            "download_transfer",
+        ],
+        "download",
+    ),
     "text_clip": "text_encoder",
     "text_bert": "text_encoder",
     "loading": "main",
@@ -92,6 +103,7 @@ PART_OF = {
         [
             "cli_bench",
             "cli_doctor",
+            "cli_download",
             "cli_edit",
             "cli_errors",
             "cli_evaluate",
