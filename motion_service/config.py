@@ -45,6 +45,13 @@ class Config(BaseSettings):
     )
     """Where artifacts are written; must lie under ``DATA_ROOT``. Default: ``animations`` under ``DATA_ROOT``."""
 
+    output_ttl: float = Field(0.0, validation_alias="MOTION_OUTPUT_TTL", ge=0)
+    """Seconds that a job's files are kept after the last was written; 0 = for ever."""
+
+    output_max_bytes: int = Field(0, validation_alias="MOTION_OUTPUT_MAX_BYTES", ge=0)
+    """Most bytes of all jobs' files together; beyond it the oldest jobs go. 0 = no limit. Files of the last minute and
+    files being sent stay in any case."""
+
     mount_path: str = Field("/data", validation_alias="DATA_MOUNT_PATH")
     """URL path under which ``DATA_ROOT`` is published: URL = this + path relative to ``DATA_ROOT``."""
 

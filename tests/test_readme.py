@@ -143,7 +143,11 @@ def test_example_runs(url: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["examples/generate.sh", *(f"scripts/motion/{n}" for n in ("setup", "setup_browser", "check", "serve", "download_mdm_assets.sh"))]
+    "script",
+    [
+        "examples/generate.sh",
+        *(f"scripts/motion/{n}" for n in ("setup", "setup_browser", "check", "serve", "download_mdm_assets.sh")),
+    ],
 )
 def test_shell_scripts_parse(script: str) -> None:
     assert subprocess.run(["bash", "-n", script], cwd=ROOT).returncode == 0
