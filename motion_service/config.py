@@ -19,9 +19,13 @@ DEFAULT_PREFIX: Final = "MOTION_DEFAULT_"
 
 _READ_BY_OTHERS: Final = frozenset(
     f"MOTION_{name}"
-    for name in ("PROVIDER", "ENDPOINT", "TIMEOUT_SEC", "OUTPUT_FORMAT", "OUTPUT_DIR", "DATA_MOUNT_PATH", "API_KEY")
+    for name in (
+        *("PROVIDER", "ENDPOINT", "TIMEOUT_SEC", "OUTPUT_FORMAT", "OUTPUT_DIR", "DATA_MOUNT_PATH"),
+        *("API_KEY", "UID", "GID"),
+    )
 )
-"""Read by the assistant's backend out of the same ``.env``, or by our command line; the service does not want them."""
+"""Read out of the same ``.env`` by the assistant's backend, or by our command line and compose file; the service does
+not want them."""
 
 _MOUNT_PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
