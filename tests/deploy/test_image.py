@@ -82,7 +82,7 @@ def test_every_copied_path_exists_and_is_sent() -> None:
 def test_stages_that_are_named_exist() -> None:
     stages = {stage for stage, _, _ in instructions()}
     taken = re.findall(r"--(?:mount=)?from=([a-z]+)", DOCKERFILE)
-    assert {"wheels", "cpu", "runtime"} <= stages and set(taken) <= stages
+    assert {"web", "wheels", "cpu", "runtime"} <= stages and set(taken) <= stages
     assert instructions()[-1][0] == "runtime", "the last stage is what a plain build makes"
 
 
