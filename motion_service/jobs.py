@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -84,6 +84,11 @@ class Jobs:
     def recent(self, limit: int) -> list[JobRecord]:
         """The newest records, newest first."""
         return [*reversed(self._records.values())][:limit]
+
+    def forget(self, job_ids: Iterable[str]) -> None:
+        """Drop the records of jobs whose files are gone."""
+        for job_id in job_ids:
+            self._records.pop(job_id, None)
 
     def close(self) -> None:
         """Finish the artifact being written and give up those that wait."""

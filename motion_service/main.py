@@ -36,6 +36,7 @@ from motion_service.pipeline import DEFAULT_SECONDS, Pipeline, Route
 from motion_service.placeholder import PlaceholderSource
 from motion_service.prompt.llm import LlmSettings
 from motion_service.prompt.plan import prompt_to_plan
+from motion_service.retention import Retention
 from motion_service.schemas import MotionOptions, text_to_options
 from motion_service.source import MotionSource, SourceRequest
 from motion_service.store import ArtifactStore
@@ -65,12 +66,14 @@ class Service:
     jobs: Jobs
     worker: Worker
     sources: Mapping[str, MotionSource]
+    retention: Retention
 
     async def start(self, warm_up: bool) -> None:
         """Start the model thread and whatever makes answers; when asked, let every source make one clip; then keep the
         collector off it all."""
         self.worker.start()
         await self.jobs.pipeline.finisher.start()
+        self.retention.start()
         if warm_up:
             await self._prepare()
         placeholder = self.jobs.pipeline.placeholder
@@ -97,6 +100,7 @@ class Service:
 
     async def stop(self) -> None:
         """Finish what runs."""
+        await self.retention.stop()
         await self.worker.stop()
         await self.jobs.pipeline.finisher.stop()
 
@@ -124,7 +128,8 @@ def load_service(config: Config) -> Service:
     admission = Admission(config.queue_size or (GPU_QUEUE if on_gpu else CPU_QUEUE))
     llm = load_llm(config)
     pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm, finisher)
-    return Service(Jobs(pipeline), worker, sources)
+    jobs = Jobs(pipeline)
+    return Service(jobs, worker, sources, Retention(store, config.output_ttl, config.output_max_bytes, jobs.forget))
 
 
 def load_finisher(config: Config, store: ArtifactStore) -> Finisher:

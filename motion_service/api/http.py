@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from motion_service.api.answering import Answering
 from motion_service.api.avatars import avatar_routes
 from motion_service.api.edit import edit_routes
+from motion_service.api.files import LeasedFile
 from motion_service.api.idempotency import IdempotencyKey
 from motion_service.api.problem import install_problem_handlers, problem_responses
 from motion_service.api.security import BodyLimitMiddleware, KeyMiddleware, RequestIdMiddleware
@@ -160,7 +161,7 @@ def _artifact_routes(store: ArtifactStore) -> APIRouter:
     router = APIRouter(tags=["artifacts"])
 
     def send_file(job_id: str, kind: str) -> FileResponse:
-        return FileResponse(store.find(job_id, kind), media_type=ARTIFACT_KINDS[kind].media_type)
+        return LeasedFile(store, job_id, kind)
 
     @router.get(store.url_prefix + "/{job_id}.json", response_class=FileResponse, responses=problem_responses(401, 404))
     def get_answer(job_id: str) -> FileResponse:
