@@ -123,6 +123,11 @@ def new_life(
     return LiveLife(fingers, tuple(sources), moods, tuple(sources.values()), has_gaze)
 
 
+def look_about(seed: int, fps: float, frame: int, num_frames: int) -> Tensor:
+    """Small glances about the viewer: yaw and pitch (T, 2) rad of frames from number ``frame`` on."""
+    return torch.from_numpy(_eyes(seed, fps, frame, num_frames)[:, 1:])
+
+
 def _eyes(seed: int, fps: float, frame: int, num_frames: int) -> Floats:
     """Eyelids, yaw and pitch of the gaze, (T, 3), from frame number ``frame`` on."""
     length = round(BLOCK_S * fps)
