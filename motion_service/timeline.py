@@ -51,6 +51,11 @@ class Script:
         following = self.entries[begun + 1 :]
         return self.entries[begun][1], following[0][0] if following else None
 
+    def between(self, start: int, stop: int) -> list[LiveText]:
+        """The texts that drive any of the frames ``start`` to ``stop - 1``."""
+        ends = [frame for frame, _ in self.entries[1:]] + [stop]
+        return [text for (begin, text), end in zip(self.entries, ends, strict=True) if begin < stop and end > start]
+
     def then(self, frame: int, texts: Sequence[LiveText], idle: LiveText, fps: float) -> Script:
         """This script up to ``frame``, from there on ``texts``; ``idle`` when the last of them has a length."""
         return Script((*(entry for entry in self.entries if entry[0] < frame), *_place(frame, texts, idle, fps)))

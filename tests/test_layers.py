@@ -63,6 +63,8 @@ PART_OF = {
     "edit_schemas": "schemas",
     "speak_schemas": "schemas",
     "stream_schemas": "schemas",
+    "stream_body": "stream",
+    "stream_branch": "stream",
     "stream_change": "stream",
     "stream_pace": "stream",
     "stream_reel": "stream",

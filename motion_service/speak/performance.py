@@ -6,17 +6,20 @@ So any part of it can be played again, and a change at any moment leaves what wa
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from motion_service.speak.arms import SIDES
 from motion_service.speak.beats import Beat, find_beats
 from motion_service.speak.envelope import Envelope
-from motion_service.speak.gestures import SETTLED_S, Talk, talk_to_asks
+from motion_service.speak.gestures import SETTLED_S, Talk, rest_asks, talk_to_asks
 from motion_service.speak.phrases import Spoken
-from motion_service.speak.score import KEPT_S, Score
+from motion_service.speak.score import KEPT_S, REST, Ask, Score, ask_all
 from motion_service.speak.states import ENTER_S, enter, next_event, posture
 from motion_service.speak.style import STYLES
 from motion_service.speak.sway import Level, sway
@@ -24,6 +27,7 @@ from motion_service.speak_schemas import Emotion, State
 
 Array = npt.NDArray[np.float64]
 
+ASIDE_S: Final = 0.4
 INTERRUPT_S: Final = 0.28
 """How long an interrupted speaker takes to come to rest, s."""
 
@@ -64,8 +68,7 @@ class Performance:
         """In another state from ``at`` s on, within ``seconds``."""
         emotion = self.emotion if emotion is None else emotion
         asks = enter(state, STYLES[emotion], at, seconds)
-        score = self.score.before(at).with_asks(asks)
-        return self._changed(score, state, emotion, at, at + seconds)
+        return self._changed(at, asks, state, emotion, at + seconds)
 
     def interrupt(self, at: float, state: State = "listen") -> Performance:
         """Whatever is done comes to rest at once."""
@@ -94,11 +97,20 @@ class Performance:
             for ask in enter(then, STYLES[emotion], end + SETTLED_S - 0.4, 0.4)
             if not ask.channel.startswith(_HANDS)
         ]
-        score = self.score.before(at).with_asks([*asks, *left])
-        performance = self._changed(score, then, emotion, at, end + SETTLED_S)
+        performance = self._changed(at, [*asks, *left], then, emotion, end + SETTLED_S)
         return (performance if still is None else replace(performance, still=still)), beats
 
-    def _changed(self, score: Score, state: State, emotion: Emotion, at: float, planned: float) -> Performance:
+    def step_aside(self, at: float, seconds: float | None) -> Performance:
+        """Nothing of its own from ``at`` s on, while the body acts; idle again after ``seconds``, None: after another
+        change."""
+        goals = {channel: REST[channel] for channel in REST if not channel.startswith(_HANDS)}
+        down = [ask for side in SIDES for ask in rest_asks(side, at, ASIDE_S)]
+        aside = self._changed(at, [*ask_all(goals, at, ASIDE_S), *down], "idle", self.emotion, math.inf)
+        return aside if seconds is None else aside.change("idle", at + seconds)
+
+    def _changed(self, at: float, asks: Iterable[Ask], state: State, emotion: Emotion, planned: float) -> Performance:
+        """With what was planned from ``at`` on replaced."""
+        score = self.until(at).score.before(at).with_asks(asks)
         felt = tuple(entry for entry in self.moods if entry[0] < at)[-8:]
         return replace(
             self,

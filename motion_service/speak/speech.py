@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
@@ -74,8 +74,12 @@ class Speech:
             time = act.end
         return [*parts, (idle, max(self.seconds - time, 1e-3))] if self.seconds > time else parts
 
-    def to_wire(self) -> dict[str, Any]:
-        """As answers and messages tell it, JSON values."""
+    def begin(self, performance: Performance, at: float) -> tuple[Performance, tuple[Beat, ...]]:
+        """``performance`` with it said from ``at`` s on, and its beats, whose times count from there."""
+        return performance.speak(self.spoken, at, emotion=self.emotion, envelope=self.envelope, then=self.then)
+
+    def to_wire(self, beats: Sequence[Beat] | None = None) -> dict[str, Any]:
+        """As answers and messages tell it, JSON values. ``beats``: those of :meth:`begin`."""
         return {
             "seconds": round(self.spoken.seconds, 3),
             "estimated": self.estimated,
@@ -84,7 +88,10 @@ class Speech:
                 {"text": phrase.text, "start": round(phrase.start, 3), "end": round(phrase.end, 3)}
                 for phrase in self.spoken.phrases
             ],
-            "beats": [{"t": round(beat.time, 3), "strength": round(beat.strength, 2)} for beat in self.performed[1]],
+            "beats": [
+                {"t": round(beat.time, 3), "strength": round(beat.strength, 2)}
+                for beat in (self.performed[1] if beats is None else beats)
+            ],
             "acts": [
                 {"action": act.plan.action, "start": round(act.start, 3), "end": round(act.end, 3)}
                 for act in self.spoken.acts
