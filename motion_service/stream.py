@@ -258,7 +258,9 @@ class Session:
             now + max(0.0, ahead if self._branch else ahead - self.options.lead_sec / 2),  # changes go before
             self.options.session_id,
         )
-        self._await(reel.advance(self.source, text, frames, order, self._history, self._extender, settle=settle))
+        still = reel.performance is not None and text.caption == self._idle.texts[0].caption
+        going = {"settle": settle, "still": still}
+        self._await(reel.advance(self.source, text, frames, order, self._history, self._extender, **going))
 
     def _await(self, reel: Coroutine[Any, Any, Reel]) -> None:
         """Begin what comes back as a longer, or another, reel."""

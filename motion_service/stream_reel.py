@@ -12,7 +12,7 @@ from motion_service.clips import VrmClip
 from motion_service.errors import MotionError
 from motion_service.live_frames import Floats, LiveFrames
 from motion_service.source import LiveOrder, LiveSource, LiveState, LiveText, LiveWindow
-from motion_service.speak.live import enact_frames, plan_ahead
+from motion_service.speak.live import enact_frames, plan_ahead, stand_still
 from motion_service.speak.performance import Performance
 from motion_service.together import Together
 from motion_service.vrm.fitting import Fitting
@@ -51,11 +51,12 @@ class Reel:
         extender: Extender,
         *,
         settle: bool = False,
+        still: bool = False,
     ) -> Reel:
-        """With the next ``num_frames`` frames; ``settle``: they end in a neutral stance."""
+        """With the next ``num_frames`` frames; ``settle``: they end in a neutral stance; ``still``: without drift."""
         rows = await source.sample(self.state, text, order)
         window = LiveWindow(self.state, rows, num_frames, history)
-        return await extender.call(NextFrames(source, self, window, text.mood, history, settle))
+        return await extender.call(NextFrames(source, self, window, text.mood, history, settle, still))
 
     async def perform_anew(
         self, frame: int, performance: Performance, source: LiveSource, history: int, extender: Extender
@@ -87,6 +88,7 @@ class NextFrames:
     mood: str | None
     history: int
     settle: bool = False
+    still: bool = False
 
 
 Extender = Together[NextFrames, Reel]
@@ -105,12 +107,18 @@ def extend_reels(items: Sequence[NextFrames]) -> list[Reel | Exception]:
     for source in {id(item.source): item.source for item in items}.values():
         made = {row: item.window for row, item in enumerate(items) if item.window is not None and item.source is source}
         for row, state in zip(made, source.extend_all([*made.values()]), strict=True):
-            states[row] = state
+            states[row] = _steadied(items[row], state)
     sound = {row: state for row, state in enumerate(states) if isinstance(state, LiveState)}
     plans = {row: _plan(items[row].reel.performance, state) for row, state in sound.items()}
     fitted = extend_all([_next_window(items[row], state, plans[row]) for row, state in sound.items()])
     reels = {row: Reel(state, motion, plans[row]) for (row, state), motion in zip(sound.items(), fitted, strict=True)}
     return [reels[row] if isinstance(state, LiveState) else state for row, state in enumerate(states)]
+
+
+def _steadied(item: NextFrames, state: LiveState | MotionError) -> LiveState | MotionError:
+    if not item.still or isinstance(state, MotionError):
+        return state
+    return stand_still(state, state.frame - item.reel.state.frame)
 
 
 def _plan(performance: Performance | None, state: LiveState) -> Performance | None:
