@@ -130,17 +130,22 @@ def speech_to_fitting(speech: Speech, fitting: Fitting) -> Fitting:
     )
 
 
-@torch.inference_mode()
 def perform(clip: VrmClip, speech: Speech, seed: int) -> VrmClip:
     """``clip`` of a figure that stands, or acts what is asked for, with the speech on it."""
     performance, _ = replace(speech, seed=seed).performed
+    return show(clip, performance, speech.still, seed)
+
+
+@torch.inference_mode()
+def show(clip: VrmClip, performance: Performance, still: frozenset[str], seed: int) -> VrmClip:
+    """``clip`` with a performance on it from its first frame on, but for the signs of life that are ``still``."""
     times = np.arange(clip.num_frames) / clip.fps
     channels = performance.until(float(times[-1]) + 1.0).channels(times)
     bones = tuple(clip.rotations)
     local = torch.stack([*clip.rotations.values()], dim=1)
-    if "breathing" not in speech.still:
+    if "breathing" not in still:
         local = local.clone()
         breathe(local[None], bones, [new_temper(seed)], torch.from_numpy(times)[None])
     local, hips = enact(channels, bones, local, clip.hips)
-    looks = None if "gaze" in speech.still else gaze(channels) + look_about(seed, clip.fps, 0, clip.num_frames)
+    looks = None if "gaze" in still else gaze(channels) + look_about(seed, clip.fps, 0, clip.num_frames)
     return replace(clip, rotations=dict(zip(bones, local.unbind(1), strict=True)), hips=hips, gaze=looks)

@@ -46,9 +46,9 @@ _EVERY_S: Final[Mapping[State, tuple[float, float]]] = {
     "speak": (0.25, 0.6),
 }
 """Events begin so long after the one before is over, s."""
-_CHIN: Final[Hand] = (-0.13, -0.005, 0.15, 10.0, 10.0)
+_CHIN: Final[Hand] = (-0.135, 0.04, 0.135, 10.0, 10.0)
 """The wrist of a hand at the chin."""
-_CLASPED: Final[Hand] = (-0.10, -0.30, 0.22, 0.0, 10.0)
+_CLASPED: Final[Hand] = (-0.09, -0.34, 0.2, 0.0, 10.0)
 """Hands before the body."""
 
 
