@@ -1,6 +1,7 @@
 """What a body does by itself while it idles, listens or thinks: a posture, and small events without an end.
 
-Idle figures shift their weight every few seconds (Duarte and Zatsiorsky 1999) and look about. Listeners look at the
+Idle figures shift their weight now and then (Duarte and Zatsiorsky 1999,
+https://doi.org/10.1123/mcj.3.1.12) and look about. Listeners look at the
 speaker for most of the time, speakers less (Kendon 1967), and they nod: in Japanese every few seconds (Maynard 1990,
 https://doi.org/10.1016/0378-2166(90)90097-W). Who thinks looks away (Glenberg, Schroeder and Robertson 1998,
 https://doi.org/10.3758/BF03211385).
