@@ -14,9 +14,8 @@ from motion_service.clips import PromptPlan, VrmClip
 from motion_service.speak.beats import Beat
 from motion_service.speak.enact import enact, gaze
 from motion_service.speak.envelope import Envelope, read_envelope
-from motion_service.speak.gestures import OWN_ACTS
 from motion_service.speak.performance import Performance
-from motion_service.speak.phrases import Act, Spoken, text_to_spoken
+from motion_service.speak.phrases import HEAD_ACTS, Act, Spoken, text_to_spoken
 from motion_service.speak.style import STYLES
 from motion_service.speak_schemas import Emotion, State
 from motion_service.vrm.fitting import Fitting
@@ -48,7 +47,7 @@ class Speech:
     @property
     def acts(self) -> tuple[Act, ...]:
         """Actions that a model has to make."""
-        return tuple(act for act in self.spoken.acts if act.plan.action not in OWN_ACTS)
+        return tuple(act for act in self.spoken.acts if act.plan.action not in HEAD_ACTS)
 
     @property
     def mood(self) -> str | None:
