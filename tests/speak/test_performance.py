@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import find_peaks
 
 from motion_service.clips import VrmClip
 from motion_service.features.vrm_native import canonical_fk
@@ -127,6 +128,15 @@ def test_no_state_stands_still_or_repeats(state: State) -> None:
     number = torch.arange(len(segments))
     distance[(number[:, None] - number).abs() < 25] = math.inf
     assert float(distance.min()) > 0.3
+
+
+def test_every_beat_that_is_told_is_moved() -> None:
+    times = np.arange(0, 4.2, 0.01)
+    for seed in range(20):
+        performance, beats = Performance(seed).speak(text_to_spoken(REPLY, 4.0), 0.0)
+        track = performance.until(6.0).score.at(times)["head_pitch"]
+        lowest = times[find_peaks(track, prominence=0.3)[0]]
+        assert all(np.abs(lowest - beat.time).min() < 0.05 for beat in beats if beat.time < 3.9)
 
 
 def test_hands_are_raised_for_a_good_part_of_what_is_said() -> None:
