@@ -173,7 +173,8 @@ def _head(talk: Talk, style: Style, posture: Mapping[str, float], random: np.ran
     home = end + SETTLED_S - 0.4
     for bottom, size in _dips(talk, style, random):
         down = (STROKE_S if size < NOD_DEG[0] else NOD_S) / style.tempo
-        asks.append(Ask("head_pitch", pitch + size, bottom - down, down))
+        begin = max(bottom - down, talk.start + 0.01)  # after the head is told where to be while it speaks
+        asks.append(Ask("head_pitch", pitch + size, begin, bottom - begin))
         asks.append(Ask("head_pitch", pitch, bottom + 0.02, 0.35))
         home = max(home, min(bottom + 0.02, end + SETTLED_S - 0.25))
     for phrase in talk.phrases:
