@@ -8,9 +8,9 @@
      + NotFound 404
      + Unauthorized 401
      + Forbidden 403
-     + Busy 503                  QueueFull 429, Draining
+     + Busy 503                  QueueFull 429, RateLimited 429, Starting, Draining
      + ModelUnavailable 503      CheckpointMissing, CheckpointMismatch
-     + GenerationFailed 500      NonFiniteOutput, DeadlineExceeded, Cancelled
+     + GenerationFailed 500      NonFiniteOutput, DeadlineExceeded, Cancelled, EngineLost
      + StorageFailed 507
      + ClientError               no usable answer came back to a client: Unreachable, TimedOut (no HTTP status)
 
@@ -87,6 +87,14 @@ class QueueFull(Busy):
     status, problem, title = 429, "queue-full", "Too many requests are waiting"
 
 
+class RateLimited(Busy):
+    status, problem, title = 429, "rate-limited", "This key has sent too many requests"
+
+
+class Starting(Busy):
+    problem, title = "starting", "The service is getting ready"
+
+
 class Draining(Busy):
     problem, title = "draining", "The service is shutting down"
 
@@ -117,6 +125,10 @@ class DeadlineExceeded(GenerationFailed):
 
 class Cancelled(GenerationFailed):
     status, problem, title = 499, "cancelled", "The request was cancelled"
+
+
+class EngineLost(GenerationFailed):
+    status, problem, title = 503, "engine-lost", "The model has stopped and is being started again"
 
 
 class StorageFailed(MotionError):

@@ -54,7 +54,7 @@ SAME_LEVEL: dict[str, set[str]] = {
 }
 """What a unit may import of its own level."""
 
-ONLY: dict[str, set[str]] = {"store": {"clips", "errors"}, "client": {"schemas", "errors"}}
+ONLY: dict[str, set[str]] = {"store": {"clips", "errors", "faults"}, "client": {"schemas", "errors"}}
 """Units that may import less than their level allows."""
 
 PART_OF = {
@@ -124,8 +124,9 @@ BROAD_EXCEPT: dict[str, str] = {
     "jobs:_save": "the edge of the thread that writes files after the answer",
     "processes:_answer": "the edge of a process: whatever a call does, the next one is answered",
     "engine.worker:_main": "the edge of the model thread: whoever starts it gets to know what went wrong",
-    "engine.worker:_hand_out": "the edge of the model thread: a failing batch loses its own runs only",
-    "engine.worker:_complete": "the edge of the device: what it reports belongs to the runs of that batch",
+    "engine.batches:hand_out": "the edge of the model thread: a failing batch loses its own runs only",
+    "engine.batches:complete": "the edge of the device: what it reports belongs to the runs of that batch",
+    "engine.guard:_replace": "the edge of the device: what does not start again here needs another process",
     "engine.worker:_run_job": "the edge of the model thread: a job fails alone, whatever it raises",
     "mdm_adapter.pooled:_compile_ahead": "the edge of a compiler: this is only to save time",
     "mdm_adapter.pooled:prepare": "the edge of a compiler: whatever it throws, plain PyTorch needs none",

@@ -6,6 +6,7 @@ only uploads what is new and launches graphs; results come back in one copy whil
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import time
@@ -98,8 +99,11 @@ class PooledResident:
         self._build(kernels=True)
 
     def _build(self, *, kernels: bool) -> None:
-        sizes = self._sizes
         self._fast = self._new_fast(kernels)
+        self._make_places()
+
+    def _make_places(self) -> None:
+        sizes = self._sizes
         self._pool: Pool = self._fast.new_pool(
             slots=sizes.slots, longest=sizes.lengths[-1], steps=sizes.steps, texts=sizes.slots, columns=sizes.columns
         )
@@ -124,8 +128,7 @@ class PooledResident:
                 raise
             self._reason = f"own kernels failed ({type(error).__name__})"
             log_event("own kernels failed, plain PyTorch runs instead", level=logging.WARNING, error=error)
-            for key in [key for key in self._graphs.keys if self._is_mine(key)]:
-                self._graphs.forget(key)
+            self._forget_graphs()
             self._build(kernels=False)
             self._prepare(costs)
 
@@ -193,7 +196,10 @@ class PooledResident:
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> Ticket:
-        """Enqueue the steps of ``batch``; what ends with it is copied to the host behind them."""
+        """Enqueue the steps of ``batch``; what ends with it is copied to the host behind them.
+
+        Memory that is missing in the middle of it is no DeviceFull: clips have changed and must begin anew.
+        """
         try:
             self._begin([run for run in batch.runs if run.id not in self._slots])
             front = self._front(batch.bucket, batch.width)
@@ -202,6 +208,7 @@ class PooledResident:
                 front.seat(seats)
             started, ended = self._event(), self._event()
             started.record()
+            stepped = True
             if batch.mode == "loop":
                 self._run(("loop", batch.bucket, batch.width))
             else:
@@ -211,6 +218,8 @@ class PooledResident:
             ended.record()
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
+            if stepped:  # clips may have changed: they have to begin anew
+                raise
             raise DeviceFull("the GPU has no memory for this batch") from error
         return EventTicket(started, ended, results)
 
@@ -219,6 +228,13 @@ class PooledResident:
         if slot is not None:
             self._free.append(slot)
             self._shelf.give_back(self._keys.pop(run.id))
+
+    def renewed(self) -> PooledResident:
+        """The weights are shared: they are only read."""
+        fresh = copy.copy(self)
+        fresh._forget_graphs()
+        fresh._make_places()
+        return fresh
 
     def facts(self) -> Mapping[str, Any]:
         kernels = self._pool.kernels
@@ -334,6 +350,10 @@ class PooledResident:
 
     def _run(self, key: tuple[Hashable, ...]) -> None:
         self._graphs.run((self._name, *key))
+
+    def _forget_graphs(self) -> None:
+        for key in [key for key in self._graphs.keys if self._is_mine(key)]:
+            self._graphs.forget(key)
 
     def _is_mine(self, key: Hashable) -> TypeGuard[tuple[Hashable, ...]]:
         return isinstance(key, tuple) and key[0] == self._name
