@@ -5,6 +5,7 @@
     MotionError
      + BadRequest 422            UnsupportedFormat, PromptInvalid, KeyReused
      + PayloadTooLarge 413
+     + TooSlow 408
      + NotFound 404
      + Unauthorized 401
      + Forbidden 403
@@ -61,6 +62,10 @@ class KeyReused(BadRequest):
 
 class PayloadTooLarge(MotionError):
     status, problem, title = 413, "payload-too-large", "The request body is too large"
+
+
+class TooSlow(MotionError):
+    status, problem, title = 408, "too-slow", "The request did not arrive in time"
 
 
 class NotFound(MotionError):

@@ -104,6 +104,7 @@ class Pipeline:
         """The whole flow. Raises :class:`QueueFull`, :class:`BadRequest`, and failures when there is no placeholder."""
         started = time.monotonic()
         options = request.with_defaults(self.defaults)
+        until = asyncio.get_running_loop().time() + options.deadline_ms / 1000
         with self.admission.enter():
             plan = await self.read_prompt(options.prompt)
             scripted = await self._options_to_script(options)
@@ -112,7 +113,7 @@ class Pipeline:
             wish = self._plan_to_wish(plan, request, options, warnings)
             fitting = await self._options_to_fitting(request, options, route, wish.seed, warnings)
             smpl = await self._find_smpl(options, warnings)
-            made, reason = await self._make_or_fall_back(wish, options, route, warnings, scripted)
+            made, reason = await self._make_or_fall_back(wish, options, route, warnings, scripted, until)
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
             take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl)
@@ -241,14 +242,15 @@ class Pipeline:
         route: Route,
         warnings: list[str],
         scripted: Callable[[LiveSource], ScriptedSource] | None,
+        until: float,
     ) -> tuple[list[SourceClip], str | None]:
-        """The clips, and the reason when the placeholder made them."""
+        """The clips, and the reason when the placeholder made them; models have time ``until`` (loop's clock)."""
         if options.provider == "placeholder":
             if self.placeholder is None:
                 raise BadRequest("the placeholder is switched off; choose another provider", field="provider")
             return await _repeat(self.placeholder, wish, options.repetitions), "requested"
         try:
-            async with asyncio.timeout(options.deadline_ms / 1000):
+            async with asyncio.timeout_at(until):
                 source = self._choose_source(options, route, wish, scripted)
                 return await _repeat(source, _fit(wish, source, warnings), options.repetitions), None
         except (BadRequest, Busy, Cancelled):

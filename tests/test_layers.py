@@ -59,6 +59,8 @@ ONLY: dict[str, set[str]] = {"store": {"clips", "errors", "faults"}, "client": {
 
 PART_OF = {
     "live_frames": "clips",
+    "metrics": "telemetry",
+    "tracing": "telemetry",
     "edit_schemas": "schemas",
     "stream_schemas": "schemas",
     "stream_change": "stream",
@@ -71,6 +73,7 @@ PART_OF = {
     "text_clip": "text_encoder",
     "text_bert": "text_encoder",
     "loading": "main",
+    "serving": "main",
     "__main__": "main",
     **dict.fromkeys(
         [
@@ -130,6 +133,7 @@ BROAD_EXCEPT: dict[str, str] = {
     "engine.worker:_run_job": "the edge of the model thread: a job fails alone, whatever it raises",
     "mdm_adapter.pooled:_compile_ahead": "the edge of a compiler: this is only to save time",
     "mdm_adapter.pooled:prepare": "the edge of a compiler: whatever it throws, plain PyTorch needs none",
+    "api.lifecycle:_start": "the edge of the process: it is not going to serve",
     "main:_prepare": "the edge of the device: the service starts, and answers say what is wrong",
     "together:_answer": "the edge of the thread: what the work throws is for those who asked for it",
     "mdm.convert:_unpickle": "the edge of the converting child process: a broken or hostile file can raise anything",
@@ -236,8 +240,11 @@ def test_every_third_party_import_is_declared() -> None:
     undeclared = {
         top for top in imported if not declared & {name.lower().replace("_", "-") for name in provided.get(top, [top])}
     }
-    # starlette is fastapi's own foundation and the home of its base classes; triton comes with torch's CUDA build.
-    assert undeclared <= {"starlette", "triton"}, "name the package in pyproject.toml and pin it in constraints.txt"
+    # starlette is fastapi's own foundation and the home of its base classes; triton comes with torch's CUDA build;
+    # opentelemetry is many packages, the extra otel names two of them.
+    assert undeclared <= {"starlette", "triton", "opentelemetry"}, (
+        "name the package in pyproject.toml and pin it in constraints.txt"
+    )
 
 
 @pytest.mark.parametrize("module", MODULES)

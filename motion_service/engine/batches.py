@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from motion_service import metrics
 from motion_service.engine.costs import CostTable
 from motion_service.engine.pulse import FIRST_S, SLACK, Pulse
 from motion_service.engine.recovery import DeviceLost, Waiting, halves, is_device_lost
@@ -114,7 +115,10 @@ class Batches:
         if batch is None:
             return False
         began = time.monotonic()
-        self._tally.started += sum(run.began == now for run in batch.runs)
+        new = [run for run in batch.runs if run.began == now]
+        self._tally.started += len(new)
+        for run in new:
+            metrics.QUEUE_WAIT.observe(max(0.0, now - run.arrival))
         shape = (batch.model, batch.bucket, batch.width, batch.mode)
         self._pulse.expect(SLACK * batch.predicted_ms / 1000 if shape in self._shapes else FIRST_S)
         try:
@@ -128,6 +132,8 @@ class Batches:
             return True
         self._shapes.add(shape)
         self._tally.batch(batch)
+        metrics.BATCH_SIZE.observe(len(batch.runs))
+        metrics.FILL.observe(1 - batch.padding)
         end = max(batch.started + batch.predicted_ms / 1000, time.monotonic())
         ending = self.scheduler.finished(batch, end, took_ms=float("nan"))
         for run in ending:  # what comes next on the device may have its place: it comes later there too
@@ -150,6 +156,8 @@ class Batches:
             took_ms = under_way.ticket.wait()
             self.scheduler.costs.observe(batch.model, batch.bucket, batch.width, batch.mode, batch.num_steps, took_ms)
             results = self._faults.spoil("results", under_way.ticket.results())
+            metrics.BATCH_SECONDS.observe(took_ms / 1000)
+            metrics.STEP_SECONDS.observe(took_ms / 1000 / batch.num_steps)
         except Exception as error:  # the edge of the device
             self._lose_made(under_way, error)
             return
@@ -165,10 +173,12 @@ class Batches:
         for run in self.scheduler.take_news().cancelled:
             self.models[run.model].leave(run)
             self._tally.started += run.began is None
+            metrics.CANCELLED.labels("waiting" if run.began is None else "running").inc()
             if (reply := self._replies.pop(run.id, None)) is not None:
                 self._finish([(reply, Cancelled())])
 
     def _make_narrower(self, batch: Batch, error: DeviceFull) -> None:
+        metrics.OOM.inc()
         if batch.width == 1:
             self._lose(batch, GenerationFailed("The device has no memory for this clip; ask for a shorter one"), error)
             return

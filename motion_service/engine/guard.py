@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol
 
+from motion_service import metrics
 from motion_service.engine.costs import CostTable
 from motion_service.engine.job import Job, Result
 from motion_service.engine.recovery import is_device_lost
@@ -147,6 +148,7 @@ class GuardedWorker:
         was_ready = self.condition in ("ready", "stalled")
         self.condition = "rebuilding"
         self.restarts[reason] = self.restarts.get(reason, 0) + 1
+        metrics.RESTARTS.labels(reason).inc()
         self._overdue_s = 0.0
         log_event("model thread lost", level=logging.ERROR, reason=reason, error=error)
         self._worker.abandon(EngineLost())

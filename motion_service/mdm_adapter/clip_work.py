@@ -13,6 +13,7 @@ from typing import Final, cast
 import numpy as np
 from torch import Tensor
 
+from motion_service import metrics
 from motion_service.clips import TextEmbedding
 from motion_service.diffusion.schedule import Schedule, Step, Variance, evenly_spaced, respace
 from motion_service.engine.guard import Engine
@@ -70,6 +71,7 @@ async def sample_clip(
     features, waited_s = await _sample_once(worker, model, work, urgency or Urgency())
     if is_finite(features):
         return features, waited_s
+    metrics.NOT_FINITE.inc()
     log_event("numbers not finite, made again in float32", level=logging.WARNING, model=model)
     try:
         features, again_s = await _sample_once(worker, exact_name(model), work, urgency or Urgency())
