@@ -99,7 +99,7 @@ class Jobs:
         self.storage = "degraded" if "vrm-json" in failed else "ok"
         for kind in failed:
             metrics.WRITE_FAILURES.labels(kind).inc()
-        metrics.ARTIFACT_BYTES.inc(len(answer.body))
+        metrics.ARTIFACT_BYTES.observe(len(answer.body))
         if (reason := answer.metadata.get("fallback_reason")) is not None:
             metrics.PLACEHOLDERS.labels(reason).inc()
 

@@ -34,7 +34,15 @@ EXIT_LATE: Final = 124
 
 def serve(app: FastAPI, host: str, port: int, grace_s: float) -> int:
     """Serve until a signal; the exit code. The app has ``streams`` and ``lifecycle`` in its state."""
-    settings = uvicorn.Config(
+    settings = server_settings(app, host, port, grace_s)
+    server = DrainingServer(settings, app.state.streams, app.state.lifecycle, grace_s)
+    server.run()
+    return server.exit_code
+
+
+def server_settings(app: FastAPI, host: str, port: int, grace_s: float) -> uvicorn.Config:
+    """How the server is run."""
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -46,9 +54,6 @@ def serve(app: FastAPI, host: str, port: int, grace_s: float) -> int:
         ws_per_message_deflate=False,  # float32 blocks hardly shrink, and it costs more than making them
         timeout_graceful_shutdown=max(1, int(grace_s)),
     )
-    server = DrainingServer(settings, app.state.streams, app.state.lifecycle, grace_s)
-    server.run()
-    return server.exit_code
 
 
 class DrainingServer(uvicorn.Server):

@@ -12,14 +12,14 @@ from fastapi.responses import FileResponse, Response
 from starlette.middleware.cors import CORSMiddleware
 
 from motion_service import metrics
-from motion_service.api.answering import Answering
+from motion_service.api.answering import MOTION_RESPONSES, Answering
 from motion_service.api.avatars import avatar_routes
 from motion_service.api.edit import edit_routes
 from motion_service.api.idempotency import IdempotencyKey
 from motion_service.api.lifecycle import Lifecycle, LifecycleMiddleware
 from motion_service.api.limits import RateLimit
 from motion_service.api.observing import ObserveMiddleware
-from motion_service.api.problem import MOTION_PROBLEMS, install_problem_handlers, problem_responses
+from motion_service.api.problem import install_problem_handlers, problem_responses
 from motion_service.api.security import BodyLimitMiddleware, KeyMiddleware
 from motion_service.api.status import Facts, status_routes
 from motion_service.api.websocket import stream_routes
@@ -120,17 +120,17 @@ def _motion_routes(jobs: Jobs, answering: Answering) -> APIRouter:
         request_id = request.state.request_id
         return await answering.respond(request, body, key, lambda wish: jobs.generate(wish, route, request_id))
 
-    @router.post("/v1/motion/generate", response_model=MotionResponse, responses=MOTION_PROBLEMS)
+    @router.post("/v1/motion/generate", response_model=MotionResponse, responses=MOTION_RESPONSES)
     async def generate(body: GenerateRequest, request: Request, key: IdempotencyKey = None) -> Response:
         """Motion for a prompt from the best loaded model."""
         return await answer(body, request, key, "generate")
 
-    @router.post("/v1/motion/generate/dip", response_model=MotionResponse, responses=MOTION_PROBLEMS)
+    @router.post("/v1/motion/generate/dip", response_model=MotionResponse, responses=MOTION_RESPONSES)
     async def generate_dip(body: GenerateRequest, request: Request, key: IdempotencyKey = None) -> Response:
         """Motion for a prompt from the windowed model, which has no longest length of its own."""
         return await answer(body, request, key, "dip")
 
-    @router.post("/motion/generate", response_model=MotionResponse, responses=MOTION_PROBLEMS, deprecated=True)
+    @router.post("/motion/generate", response_model=MotionResponse, responses=MOTION_RESPONSES, deprecated=True)
     async def generate_alias(body: GenerateRequest, request: Request, key: IdempotencyKey = None) -> Response:
         """The older name of /v1/motion/generate."""
         return await answer(body, request, key, "generate")

@@ -155,7 +155,3 @@ PROBLEM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The part of :data:`PROBLEM_RESPONSES` that a route declares."""
     return {status: PROBLEM_RESPONSES[status] for status in statuses}
-
-
-MOTION_PROBLEMS: Final = problem_responses(400, 401, 408, 413, 422, 429, 500, 503, 504, 507)
-"""What routes that make motion declare."""
