@@ -70,8 +70,8 @@ def test_motion_is_the_same_whatever_broke_on_the_way() -> None:
     async def scenario(source: LiveDiffusionSource, worker: GuardedWorker, plan: FaultPlan) -> None:
         expected = clip_of(await source.generate(request_of(2)))
         for fault in (
-            Fault("batch", "raise", DeviceFull, 2, applies=lambda batch: batch.width > 1),
             Fault("batch", "raise", times=2, applies=lambda batch: len(batch.runs) > 1),
+            Fault("batch", "raise", DeviceFull, 2, applies=lambda batch: batch.width > 1),
         ):
             plan.add(fault)
             made = await asyncio.gather(*(source.generate(request_of(number)) for number in (2, 3, 4)))
