@@ -116,8 +116,9 @@ def load_service(config: Config, faults: FaultPlan | None = None) -> Service:
         lambda: Worker(costs=h100_costs() if on_gpu else cpu_costs(), faults=faults),
         lost_after_s=LOST_GPU_S if on_gpu else LOST_CPU_S,
     )
-    sources = load_sources(config, worker)
     store = load_store(config, faults)
+    finisher = load_finisher(config, store)  # its processes load beside the models
+    sources = load_sources(config, worker)
     placeholder = PlaceholderSource() if config.placeholder else None
     rates: dict[Route, float] = {"generate": config.mdm_fps, "dip": config.dip_fps}
     read_smpl = cache(partial(load_smpl, config.smpl_dir or config.data_dir / "body_models" / "smpl"))
@@ -127,7 +128,6 @@ def load_service(config: Config, faults: FaultPlan | None = None) -> Service:
         read_smpl()  # better no service than one that refuses every request
     admission = Admission(config.queue_size or (GPU_QUEUE if on_gpu else CPU_QUEUE))
     llm = load_llm(config)
-    finisher = load_finisher(config, store)
     pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm, finisher)
     return Service(Jobs(pipeline), worker, sources)
 
@@ -187,8 +187,8 @@ def load_app(config: Config) -> FastAPI:
     lifecycle = Lifecycle(lambda: service.worker.condition)
     service.worker.on_fatal = lambda: lifecycle.end(EXIT_DEVICE)
     metrics.look_at({"queue_depth": lambda: service.worker.stats.waiting})
-    for name, facts in service.sources.items():
-        metrics.MODEL.labels(name, getattr(facts, "checkpoint_name", name), choose_device(config)).set(1)
+    for name in service.sources:
+        metrics.MODEL.labels(name, torch.__version__, choose_device(config)).set(1)
     app = create_app(
         *(service.jobs, config.keys, start, service.stop, service.worker.facts),
         streams=streams,

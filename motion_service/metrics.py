@@ -47,7 +47,7 @@ PLACEHOLDERS: Final = _counter("placeholder", "Answers by the placeholder", "rea
 FRAME_LAG: Final = _histogram("stream_frame_lag_seconds", "How late frames of streams were sent", _SECONDS)
 ARTIFACT_BYTES: Final = _histogram("artifact_bytes", "Bytes of answers", _BYTES)
 WRITE_FAILURES: Final = _counter("artifact_write_failures", "Files that could not be written", "kind")
-MODEL: Final = Gauge("motion_model_info", "Loaded models", ("provider", "checkpoint", "device"), registry=REGISTRY)
+MODEL: Final = Gauge("motion_model_info", "Loaded models", ("provider", "torch", "device"), registry=REGISTRY)
 
 _QUEUE_DEPTH: Final = Gauge("motion_queue_depth", "Runs and jobs that wait for their first step", registry=REGISTRY)
 _IN_FLIGHT: Final = Gauge("motion_inflight", "Requests inside", registry=REGISTRY)
