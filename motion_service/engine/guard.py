@@ -25,7 +25,7 @@ from motion_service.telemetry import log_event
 
 LOOK_S: Final = 0.2
 """How often the thread is looked at."""
-LOST_GPU_S: Final = 2.0
+LOST_GPU_S: Final = 5.0
 LOST_CPU_S: Final = 10.0
 """How long a thread may be overdue before it is given up. On a CPU others may have taken the cores."""
 REBUILD_S: Final = 300.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,6 +28,7 @@ from motion_service.mdm.fast import FastDenoiser
 from motion_service.mdm.fast_pool import Front, Pool, Start, new_plan
 from motion_service.mdm_adapter.clip_work import ClipWork
 from motion_service.mdm_adapter.text_shelf import TextShelf
+from motion_service.mdm_adapter.tickets import EventTicket, HostEvent
 from motion_service.telemetry import log_event
 
 EncodeTarget = Callable[[Tensor, Tensor], Tensor]
@@ -76,24 +76,6 @@ class _TextPart(NamedTuple):
     tokens: Tensor  # (L, E), as many as an entry has columns at most
     mask: Tensor  # (L,)
     target: Tensor | None  # (D,)
-
-
-class EventTicket:
-    """A batch on a stream of the GPU, between two events."""
-
-    def __init__(self, started: Any, ended: Any, results: Mapping[str, Tensor]) -> None:
-        self._started, self._ended, self._results = started, ended, results
-
-    @property
-    def done(self) -> bool:
-        return bool(self._ended.query())
-
-    def wait(self) -> float:
-        self._ended.synchronize()
-        return float(self._started.elapsed_time(self._ended))
-
-    def results(self) -> Mapping[str, Tensor]:
-        return self._results
 
 
 class PooledResident:
@@ -346,7 +328,7 @@ class PooledResident:
 
     def _event(self) -> Any:
         on_gpu = self._fast.device.type == "cuda"
-        return torch.cuda.Event(enable_timing=True) if on_gpu else _HostEvent()
+        return torch.cuda.Event(enable_timing=True) if on_gpu else HostEvent()
 
     # --- graphs -------------------------------------------------------------------------------------------------------
 
@@ -384,24 +366,6 @@ class PooledResident:
 
     def _is_mine(self, key: Hashable) -> TypeGuard[tuple[Hashable, ...]]:
         return isinstance(key, tuple) and key[0] == self._name
-
-
-class _HostEvent:
-    """A mark in time on a device that does everything at once."""
-
-    at = 0.0
-
-    def record(self) -> None:
-        self.at = time.perf_counter()
-
-    def query(self) -> bool:
-        return True
-
-    def synchronize(self) -> None:
-        pass
-
-    def elapsed_time(self, other: _HostEvent) -> float:
-        return 1000 * (other.at - self.at)
 
 
 def _text_key(work: ClipWork) -> Hashable:

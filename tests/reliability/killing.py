@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,12 @@ def make_contents(drawn: random.Random) -> list[bytes]:
 
 def write_for_ever(store: ArtifactStore, contents: list[bytes], drawn: random.Random) -> None:
     while True:
-        content = drawn.choice(contents)
-        store.save(drawn.choice(JOBS), drawn.choice(KINDS), lambda path, content=content: path.write_bytes(content))
+        write = partial(_write, drawn.choice(contents))
+        store.save(drawn.choice(JOBS), drawn.choice(KINDS), write)
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
 
 
 def is_whole(path: Path) -> bool:
@@ -46,7 +51,7 @@ def is_whole(path: Path) -> bool:
 def kill(directory: Path, times: int, seed: int, *, durable: bool) -> dict[str, Any]:
     drawn = random.Random(seed)
     broken: set[str] = set()
-    partial = 0
+    torn = 0
     contents = make_contents(drawn)
     for trial in range(times):
         child = os.fork()
@@ -57,7 +62,7 @@ def kill(directory: Path, times: int, seed: int, *, durable: bool) -> dict[str, 
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         files = [path for path in directory.rglob("*") if path.is_file()]
-        partial += any(path.name.startswith(".partial-") for path in files)
+        torn += any(path.name.startswith(".partial-") for path in files)
         broken |= {str(path) for path in files if not path.name.startswith(".partial-") and not is_whole(path)}
         ArtifactStore(directory, directory, "/data")  # sweeps what is left
     left = [path.name for path in directory.rglob(".partial-*")]
@@ -65,7 +70,7 @@ def kill(directory: Path, times: int, seed: int, *, durable: bool) -> dict[str, 
         "test": "kill",
         "kills": times,
         "durable": durable,
-        "killed_while_writing": partial,
+        "killed_while_writing": torn,
         "corrupt": len(broken),
         "left_after_sweep": len(left),
         "visible": sum(path.is_file() for path in directory.rglob("*")),

@@ -172,7 +172,7 @@ def run_soak(
     replaced = sum(line.get("event") == "model thread replaced" for line in log)
     bugs = [line for line in log if line.get("not_json")]
     bad = [status for status in ledger.answered.values() if status >= 500]
-    must_be_empty = [ledger.hung, ledger.unlabelled, ledger.torn, bad, bugs, *disagreements.values()]
+    must_be_empty: list[list[Any]] = [ledger.hung, ledger.unlabelled, ledger.torn, bad, bugs, *disagreements.values()]
     return {
         "test": "soak",
         "seconds": seconds,
