@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help run test setup browser lint types unit soak audit clean
+.PHONY: help run test setup web browser lint types unit soak audit clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
@@ -18,6 +18,9 @@ test: setup ## set up and run every check: format, lint, types, generated files,
 
 setup: ## make .venv with everything that running and checking needs
 	@scripts/motion/setup dev
+
+web: ## build the page and the player into motion_service/web/static (needs Node.js)
+	@scripts/motion/build_web
 
 browser: setup ## install what the browser tests need (Chromium, npm packages) and run them
 	@scripts/motion/setup_browser

@@ -127,16 +127,19 @@ class ArtifactStore:
         the store is ``durable`` the disk has it a moment later: a power cut may leave the newest files empty. Raises
         :class:`StorageFailed` when the disk refuses.
         """
-        final = self.path(job_id, kind)
+        name = ARTIFACT_KINDS[kind].file_name.format(job_id=job_id)
+        final = self.output_dir / name
         partial = final.with_name(f"{_PARTIAL}{uuid.uuid4().hex}-{final.name}")
+        written = False
         try:
             self._strike("write", final)
-            final.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(final.parent, exist_ok=True)
             write(partial)
             self._strike("written", partial)
             if self._durable:
                 _flush(partial)
             os.replace(partial, final)
+            written = True
             if self._durable:
                 _flush(final.parent)
             else:
@@ -144,9 +147,10 @@ class ArtifactStore:
         except OSError as error:
             raise StorageFailed(f"the {kind} artifact could not be written") from error
         finally:
-            with suppress(OSError):  # a disk that refused the file may refuse this too; the next start sweeps it
-                partial.unlink(missing_ok=True)
-        return Artifact(job_id, kind, str(final.relative_to(self.output_dir)), self.url(job_id, kind))
+            if not written:
+                with suppress(OSError):  # a disk that refused the file may refuse this too; the next start sweeps it
+                    partial.unlink(missing_ok=True)
+        return Artifact(job_id, kind, name, self.url(job_id, kind))
 
     def _strike(self, point: Literal["write", "written"], path: Path) -> None:
         if self._faults is not None:

@@ -148,4 +148,9 @@ def test_wheel_carries_the_shipped_files(wheel_names: set[str]) -> None:
     assert shipped <= wheel_names
     avatars = {path.relative_to(ROOT).as_posix() for path in (ROOT / "motion_service").rglob("*.vrm")}
     assert avatars <= wheel_names
+    page = {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "motion_service/web/static").rglob("*") if path.is_file()
+    }
+    assert {"motion_service/web/static/index.html", "motion_service/web/static/player/index.js"} <= page <= wheel_names
+    assert not [name for name in wheel_names if "node_modules" in name or name.startswith("motion_service/web/tests/")]
     assert not [name for name in wheel_names if name.startswith(("tests/", "data/", "models/"))]
