@@ -13,6 +13,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as hypothesis_seed
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -75,7 +76,7 @@ def run_cases(directory: Path, cases: int, *, seed: int = 0, say: Callable[[str]
             statuses[f"{response.status_code}"] += 1
             try:
                 case.validate_response(response, checks=CHECKS)
-            except Exception as failure:  # collected, so that one finding does not hide the others
+            except (Exception, FailureGroup) as failure:  # collected, so that one finding does not hide the others
                 failures.append(f"{case.method} {case.formatted_path}: {response.status_code} {failure}"[:600])
 
         check()
