@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import httpx
 import pytest
 from starlette.routing import WebSocketRoute
 
+from motion_service import tracing
 from motion_service.admission import Admission
 from motion_service.api.http import create_app
 from motion_service.api.lifecycle import OPEN_PATHS
@@ -178,6 +181,29 @@ async def test_traces_go_on(tmp_path: Path) -> None:
         ):
             answer = await http.get("/livez", headers={"traceparent": wrong})
             assert answer.headers["traceresponse"].split("-")[1] != trace_id
+
+
+def test_spans_follow_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    otel = pytest.importorskip("opentelemetry.trace")
+    spans: list[Any] = []
+
+    class Tracer:
+        """Notes what it is asked for."""
+
+        @contextmanager
+        def start_as_current_span(self, name: str, context: Any, kind: Any) -> Iterator[Any]:
+            spans.append((name, otel.get_current_span(context).get_span_context(), kind))
+            yield otel.INVALID_SPAN
+
+    monkeypatch.setattr(tracing._Exporter, "tracer", Tracer())
+    parent = tracing.Trace.following(f"00-{'a' * 32}-{'b' * 16}-01")
+    with tracing.span("GET /livez", parent, kind="server") as mark:
+        mark("http.response.status_code", 200)
+    with tracing.span("inside"):
+        pass
+    (_, context, kind), (_, none, _) = spans
+    assert (context.trace_id, context.span_id, kind) == (int("a" * 32, 16), int("b" * 16, 16), otel.SpanKind.SERVER)
+    assert not none.is_valid
 
 
 async def test_metrics_have_the_names_that_dashboards_know(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tests.reliability.process import BrokenService
 DEADLINE_S = 3.0
 HUNG_S = 15.0
 """After so long without an answer a request counts as hung."""
-PROMPTS = ("a person waves", "歩く", "bows twice", "jumps", "元気に手を振る", "turns left and walks")
+PROMPTS = ("a person waves", "歩く", "bows twice", "jumps thrice", "元気に手を振る", "turns left and walks")
 GARBAGE = (
     b"",
     b"[]",
@@ -58,7 +58,10 @@ class Client:
         async with httpx.AsyncClient(base_url=self._service.url, timeout=HUNG_S) as http:
             while time.monotonic() < until:
                 (act,) = self._drawn.choices(acts, (80, 6, 4, 5, 3, 2))
-                await act(http)
+                try:
+                    await act(http)
+                except httpx.TimeoutException:
+                    self._ledger.hung.append(f"c{self._number}-{self._count}")
 
     def _next_id(self) -> str:
         self._count += 1
@@ -75,11 +78,7 @@ class Client:
     async def _ask(self, http: httpx.AsyncClient) -> None:
         name = self._next_id()
         started = time.monotonic()
-        try:
-            answer = await http.post(PATH, json=self._body(), headers={"X-Request-Id": name})
-        except httpx.TimeoutException:
-            self._ledger.hung.append(name)
-            return
+        answer = await http.post(PATH, json=self._body(), headers={"X-Request-Id": name})
         self._ledger.add(name, answer.status_code, time.monotonic() - started, DEADLINE_S)
         if answer.status_code == 200:
             motion = answer.json()
@@ -171,8 +170,17 @@ def run_soak(
     faults = [f"{line['point']}: {line['kind']}" for line in log if line.get("event") == "fault"]
     replaced = sum(line.get("event") == "model thread replaced" for line in log)
     bugs = [line for line in log if line.get("not_json")]
+    told = [line for line in log if any(prompt in json.dumps(line, ensure_ascii=False) for prompt in PROMPTS)]
     bad = [status for status in ledger.answered.values() if status >= 500]
-    must_be_empty: list[list[Any]] = [ledger.hung, ledger.unlabelled, ledger.torn, bad, bugs, *disagreements.values()]
+    must_be_empty: list[list[Any]] = [
+        ledger.hung,
+        ledger.unlabelled,
+        ledger.torn,
+        bad,
+        bugs,
+        told,
+        *disagreements.values(),
+    ]
     return {
         "test": "soak",
         "seconds": seconds,
@@ -183,6 +191,7 @@ def run_soak(
         **{name: len(found) for name, found in disagreements.items()},
         "server_errors": len(bad),
         "lines_that_are_no_json": len(bugs),
+        "lines_that_tell_prompts": len(told),
         "first": samples[0] if samples else {},
         "last": samples[-1] if samples else {},
         **slopes(samples),
