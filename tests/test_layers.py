@@ -70,8 +70,10 @@ PART_OF = {
     "streams": "stream",
     "edit_loop": "edit",
     "avatar_schemas": "schemas",
-    "text_clip": "text_encoder",
-    "text_bert": "text_encoder",
+    **dict.fromkeys(
+        ["text_bert", "text_bert_network", "text_clip", "text_clip_network", "text_files", "text_tokenizers"],
+        "text_encoder",
+    ),
     "loading": "main",
     "serving": "main",
     "__main__": "main",
@@ -135,6 +137,7 @@ BROAD_EXCEPT: dict[str, str] = {
     "mdm_adapter.pooled:prepare": "the edge of a compiler: whatever it throws, plain PyTorch needs none",
     "api.lifecycle:_start": "the edge of the process: it is not going to serve",
     "main:_prepare": "the edge of the device: the service starts, and answers say what is wrong",
+    "text_tokenizers:_open": "the edge of a library whose errors have no class but Exception",
     "together:_answer": "the edge of the thread: what the work throws is for those who asked for it",
     "mdm.convert:_unpickle": "the edge of the converting child process: a broken or hostile file can raise anything",
 }
