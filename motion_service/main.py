@@ -165,9 +165,10 @@ def load_app(config: Config) -> FastAPI:
     streams = Streams(service.jobs.pipeline, limit=config.stream_max, secret=secret, keys=config.keys)
     start = partial(service.start, config.warm_up)
     app = create_app(
-        *(service.jobs, config.keys, start, service.stop, service.worker.facts),
+        *(service.jobs, config.keys, start, service.stop, service.worker),
         streams=streams,
         origins=config.origins,
+        records=config.data_root / "diagnostics",
     )
     app.state.streams = streams
     return app

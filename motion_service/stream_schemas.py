@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from motion_service.errors import BadRequest
-from motion_service.schemas import MAX_PROMPT, MAX_SEED, Problem, PromptPlanOut, QuatKey, RootKey
+from motion_service.schemas import MAX_PROMPT, MAX_SEED, GazeKey, Problem, PromptPlanOut, QuatKey, RootKey, WeightKey
 from motion_service.wording import check_text
 
 STREAM_VERSION: Final = 1
@@ -129,6 +129,7 @@ class Stop(_Message):
     frame: int | None = Field(None, ge=0, le=MAX_FRAME)
 
 
+CLIENT_MESSAGES: Final = (Start, Prompt, Ack, Pause, Resume, SeekPose, Stop)
 ClientMessage = Annotated[Start | Prompt | Ack | Pause | Resume | SeekPose | Stop, Field(discriminator="type")]
 _CLIENT: Final[TypeAdapter[Start | Prompt | Ack | Pause | Resume | SeekPose | Stop]] = TypeAdapter(ClientMessage)
 
@@ -188,6 +189,8 @@ class Chunk(_Message):
     tracks: dict[str, list[QuatKey]] = Field(description="t in seconds of the stream.")
     root: list[RootKey]
     contacts: list[list[float]]
+    expressions: dict[str, list[WeightKey]] | None = Field(None, description="Only there when asked for.")
+    look_at: list[GazeKey] | None = Field(None, description="Only there when asked for.")
     resume_token: str | None = Field(None, description="Every few seconds; keep the latest one.")
 
 
@@ -231,3 +234,6 @@ class Stopped(_Message):
 
     type: Literal["stopped"]
     frames: int = Field(description="How many frames the stream had: the last one is frames - 1.")
+
+
+SERVER_MESSAGES: Final = (Started, Chunk, PromptApplied, Gap, DrainingNotice, StreamError, Stopped)

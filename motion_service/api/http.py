@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request
@@ -12,19 +13,25 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 
 from motion_service.api.answering import Answering
 from motion_service.api.avatars import avatar_routes
+from motion_service.api.description import describe_completely
+from motion_service.api.diagnostics import diagnostics_routes, job_progress
 from motion_service.api.edit import edit_routes
 from motion_service.api.idempotency import IdempotencyKey
+from motion_service.api.page import find_page, page_routes
 from motion_service.api.problem import install_problem_handlers, problem_responses
-from motion_service.api.security import BodyLimitMiddleware, KeyMiddleware, RequestIdMiddleware
+from motion_service.api.security import OPEN_PATHS, BodyLimitMiddleware, KeyMiddleware, RequestIdMiddleware
 from motion_service.api.websocket import stream_routes
+from motion_service.diagnostics import VERSION, Diagnostics
+from motion_service.diagnostics_benchmark import Benchmark
+from motion_service.engine.worker import Worker
 from motion_service.errors import NotFound
+from motion_service.job_schemas import JobList, JobOut
 from motion_service.jobs import JobRecord, Jobs
 from motion_service.pipeline import Route
-from motion_service.schemas import GenerateRequest, JobList, JobOut, MotionResponse, Problem
+from motion_service.schemas import GenerateRequest, MotionResponse
 from motion_service.store import ARTIFACT_KINDS, ArtifactStore
 from motion_service.streams import Streams
 
-API_VERSION = "1.0.0"
 _GENERATE_PROBLEMS = problem_responses(400, 401, 413, 422, 429, 500, 503, 504)
 
 
@@ -41,27 +48,34 @@ def create_app(
     keys: tuple[str, ...] = (),
     on_start: Hook = _nothing,
     on_stop: Hook = _nothing,
-    engine_facts: Facts = dict,
+    worker: Worker | None = None,
     *,
     streams: Streams | None = None,
     origins: tuple[str, ...] = (),
+    records: Path | None = None,
 ) -> FastAPI:
     """The application around a ready pipeline. ``on_start`` (warm-up) runs before the first request is taken;
-    ``engine_facts``: how models run, told where no keys are asked for.
+    ``worker``: the thread of the models, of which is told how they run.
 
-    ``streams``: open streams, by default as many as there may be; ``origins``: pages that may open one.
+    ``streams``: open streams, by default as many as there may be; ``origins``: pages that may open one; ``records``:
+    where the benchmark is kept, by default beside the files of jobs.
     """
+    streams = streams or Streams(jobs.pipeline, keys=keys)
+    diagnostics = Diagnostics(jobs, streams, worker)
+    benchmark = Benchmark(jobs, (records or jobs.pipeline.store.output_dir.parent) / "benchmark.json")
+    page = find_page()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await on_start()
         yield
+        await benchmark.stop()
         await asyncio.to_thread(jobs.close)
         await on_stop()
 
     app = FastAPI(
         title="Motion service",
-        version=API_VERSION,
+        version=VERSION,
         summary="Text to VRM motion",
         lifespan=lifespan,
         redirect_slashes=False,  # a redirect would be built from the Host header, which anybody can send
@@ -70,15 +84,17 @@ def create_app(
     answering = Answering()
     app.include_router(_motion_routes(jobs, answering))
     app.include_router(edit_routes(jobs, answering))
-    app.include_router(stream_routes(streams or Streams(jobs.pipeline, keys=keys), origins))
-    app.include_router(_status_routes(jobs, keys, engine_facts))
+    app.include_router(stream_routes(streams, origins))
+    app.include_router(diagnostics_routes(diagnostics, benchmark, origins))
+    app.include_router(_status_routes(jobs, keys, worker.facts if worker else dict))
     app.include_router(_artifact_routes(jobs.pipeline.store))
     app.include_router(avatar_routes(jobs.pipeline.avatars))
+    app.include_router(page_routes(page))
     app.add_middleware(BodyLimitMiddleware)
     if keys:
-        app.add_middleware(KeyMiddleware, keys=keys)
+        app.add_middleware(KeyMiddleware, keys=keys, open_paths=OPEN_PATHS | page.paths)
     app.add_middleware(RequestIdMiddleware)
-    _declare_problem_schema(app)
+    describe_completely(app)
     return app
 
 
@@ -107,17 +123,17 @@ def _motion_routes(jobs: Jobs, answering: Answering) -> APIRouter:
     @router.get("/v1/motion/jobs", response_model=JobList, responses=problem_responses(401, 422))
     async def list_jobs(limit: Annotated[int, Query(ge=1, le=256)] = 20) -> dict[str, Any]:
         """Recent jobs, newest first."""
-        return {"jobs": [_job_to_wire(record) for record in jobs.recent(limit)]}
+        return {"jobs": [_job_to_wire(jobs, record) for record in jobs.recent(limit)]}
 
     @router.get("/v1/motion/jobs/{job_id}", response_model=JobOut, responses=problem_responses(401, 404))
     async def get_job(job_id: str) -> dict[str, Any]:
         """One job: its state and its files."""
-        return _job_to_wire(jobs.find(job_id))
+        return _job_to_wire(jobs, jobs.find(job_id))
 
     return router
 
 
-def _job_to_wire(record: JobRecord) -> dict[str, Any]:
+def _job_to_wire(jobs: Jobs, record: JobRecord) -> dict[str, Any]:
     return {
         "job_id": record.job_id,
         "state": record.state,
@@ -125,6 +141,8 @@ def _job_to_wire(record: JobRecord) -> dict[str, Any]:
         "request_id": record.request_id,
         "metadata": record.metadata,
         "artifacts": record.artifacts,
+        "thumbnail": f"/v1/motion/jobs/{record.job_id}/thumbnail" if record.state == "done" else None,
+        "progress": job_progress(jobs, record) if record.progress else None,
     }
 
 
@@ -178,22 +196,3 @@ def _artifact_routes(store: ArtifactStore) -> APIRouter:
         raise NotFound("there is no such artifact")
 
     return router
-
-
-def _declare_problem_schema(app: FastAPI) -> None:
-    """Make the OpenAPI document tell what errors really look like, instead of FastAPI's own validation errors."""
-    describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = describe()
-        schemas = document["components"]["schemas"]
-        schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= schemas["Problem"].pop("$defs", {})
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        for operation in [operation for path in document["paths"].values() for operation in path.values()]:
-            if "HTTPValidationError" in str(operation["responses"].get("422")):
-                del operation["responses"]["422"]  # a text in a path is never invalid, only not found
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

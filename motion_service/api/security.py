@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -95,12 +95,13 @@ class KeyMiddleware:
     it wants to speak.
     """
 
-    def __init__(self, app: ASGIApp, keys: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, keys: Iterable[str], open_paths: Collection[str] = OPEN_PATHS) -> None:
         self.app = app
+        self._open_paths = open_paths
         self._hashes = [_hash(key) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN_PATHS or self._is_known(scope):
+        if scope["type"] not in ("http", "websocket") or scope["path"] in self._open_paths or self._is_known(scope):
             return await self.app(scope, receive, send)
         refusal = problem_response(Unauthorized("send Authorization: Bearer KEY or X-API-Key: KEY"), scope)
         await refusal(scope, receive, send)

@@ -67,6 +67,10 @@ class Graphs:
         del self._work[key]
         self._graphs.pop(key, None)
 
+    def is_recorded(self, key: Hashable) -> bool:
+        """Whether ``key`` is replayed as a graph; else its work runs as it is."""
+        return key in self._graphs
+
     def __contains__(self, key: Hashable) -> bool:
         return key in self._work
 

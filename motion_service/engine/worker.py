@@ -25,6 +25,7 @@ from motion_service.engine.run import Batch, SamplingRun
 from motion_service.engine.scheduler import Policy, Scheduler
 from motion_service.engine.tally import Tally, WorkerStats
 from motion_service.errors import Cancelled, Draining, GenerationFailed
+from motion_service.progress import note_run
 
 SWITCH_S: Final = 0.0005
 """How long a thread may keep the interpreter while others wait. The usual 5 ms are half of a whole clip on a GPU."""
@@ -129,6 +130,7 @@ class Worker:
         Cancelling the wait ends the run at its next step.
         """
         reply = self._new_reply()
+        note_run(run)
         self._post(lambda: self._admit(run, reply))
         try:
             return await reply.future
