@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fastapi import APIRouter
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, Response
 
 from motion_service.errors import NotFound
 
@@ -46,9 +46,8 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
 _HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # names carry no hash: a browser asks whether its copy is current
 }
-_HASHED: Final = "/assets/"
-"""Files below carry a hash of their content in their name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +79,13 @@ def page_routes(page: Page) -> APIRouter:
     router = APIRouter()
 
     def add(url: str, path: Path) -> None:
-        lasting = "public, max-age=31536000, immutable" if url.startswith(_HASHED) else "no-cache"
-        headers = {**_HEADERS, "Cache-Control": lasting}
-
-        def send() -> FileResponse:
+        def send(request: Request) -> Response:
             if not path.is_file():
                 raise NotFound("the page is not built: run make web")
-            return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=headers)
+            file = FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=_HEADERS, stat_result=path.stat())
+            if request.headers.get("if-none-match") == file.headers["etag"]:
+                return Response(status_code=304, headers={**_HEADERS, "ETag": file.headers["etag"]})
+            return file
 
         router.add_api_route(url, send, methods=["GET"], include_in_schema=False)
 
