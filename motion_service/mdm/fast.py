@@ -13,7 +13,7 @@ plain PyTorch anywhere, own kernels for few rows, library products and own kerne
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Final, Literal
 
 import torch
@@ -98,7 +98,9 @@ class FastDenoiser:
         target = None if target is None else target.to(self.device, torch.float32)
         return fold_text(self.weights, tokens, mask, target, columns)
 
-    def new_pool(self, slots: int, longest: int, steps: int, texts: int, columns: int) -> Pool:
+    def new_pool(
+        self, slots: int, longest: int, steps: int, texts: int, columns: int, *, most_entries: int = 1
+    ) -> Pool:
         """Memory for clips in flight, see :class:`~motion_service.mdm.fast_pool.Pool` for what the numbers mean.
 
         Raises ValueError for clips longer than the positions of the weights.
@@ -106,7 +108,9 @@ class FastDenoiser:
         if longest > len(self.weights.places):
             raise ValueError(f"clips have at most {len(self.weights.places)} rows, got {longest}")
         fits = longest <= LONGEST and self.spec.heads * columns <= MAX_COLUMNS
-        return Pool(self.weights, slots, longest, steps, texts, columns, kernels=self.has_kernels and fits)
+        kernels = self.has_kernels and fits
+        most_entries = most_entries if kernels else 1
+        return Pool(self.weights, slots, longest, steps, texts, columns, most_entries=most_entries, kernels=kernels)
 
     def engine_for(self, front: Front) -> Engine:
         """Which engine steps these clips fastest."""
@@ -135,6 +139,13 @@ class FastDenoiser:
         from motion_service.mdm.kernels_pool import launch_count
 
         launch_count(front, count)
+
+    def kernels_for(self, rows: int, longest: int) -> Hashable:
+        """Fronts of so many rows, ``longest`` a clip, for which this is equal are stepped by the same kernels."""
+        from motion_service.mdm import kernels_few, kernels_many
+
+        tiles = kernels_few.tiles_for(rows) if 2 * rows <= FEW_ROWS else kernels_many.tiles_for(rows)
+        return id(tiles), (longest - 1).bit_length()
 
     def compile_ahead(self, fronts: Iterable[Front], threads: int) -> None:
         """Compile all kernels that steps of ``fronts`` need side by side, which saves most of a first start.

@@ -48,7 +48,7 @@ def advance_plain(weights: FastWeights, front: Front) -> None:
         return
     now = pool.plan[slots, pool.progress[slots].long()]  # (B, 5)
     state = _of(pool.state, slots)[:, :rows]  # (B, T, P)
-    text = TextState(*(_of(part, pool.entry[slots].long()) for part in pool.text))
+    text = TextState(*(_of(part, pool.entry[slots, 1].long()) for part in pool.text))
     x0 = predict_plain(weights, state.to(weights.dtype), now[:, 0].long(), now[:, 4], text, valid)
     _, coef_x0, coef_xt, sigma, _ = now[:, :, None, None].unbind(1)
     new = slice(pool.context, rows), slice(pool.features)

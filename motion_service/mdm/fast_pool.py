@@ -3,7 +3,7 @@
     pool = fast.new_pool(slots=128, longest=160, steps=50, texts=256, columns=16)
     stage = pool.text_stage(8)                       # once; stage.fold may be recorded as a CUDA graph
     stage.fill([entry], [tokens], [mask]); stage.fold()
-    pool.begin([Start(slot, entry, frames, seed, new_plan(steps, guidance), prefix)])
+    pool.begin([Start(slot, (entry,), frames, seed, new_plan(steps, guidance), prefix)])
     front = pool.front(width=8, rows=800, longest=160)   # once a size; fast.step(front) may be recorded for it
     front.seat([(slot, context + frames), ...])      # a batch: who is stepped from now on
     front.draw(); fast.step(front)                   # one step of each, at its own noise level
@@ -39,7 +39,7 @@ PLAN: Final = ("t", "coef_x0", "coef_xt", "sigma", "guidance")
 _STAY: Final = (0.0, 0.0, 1.0, 0.0, 0.0)
 """Behind the last step of a plan: clips at their end stay as they are."""
 _HEADER: Final = 6
-"""Words of a begin's record before its plan."""
+"""Words of a begin's record before the entries of its text."""
 
 Draw = Callable[[int], Tensor]
 """k -> noise (T, F) of a clip on the CPU: 0 = the start, k = after step k. Called once for each k, in order."""
@@ -49,8 +49,8 @@ class Start(NamedTuple):
     """A clip that begins."""
 
     slot: int
-    text: int
-    """Entry of the text table."""
+    entries: tuple[int, ...]
+    """Of the text table: where its text is. More than one where it is longer than an entry, and kernels step it."""
     frames: int
     """T: new frames, the prefix not counted."""
     seed: int
@@ -71,15 +71,25 @@ class Pool:
     """See the module. Make one with :meth:`FastDenoiser.new_pool`. Not thread-safe."""
 
     def __init__(
-        self, weights: FastWeights, slots: int, longest: int, steps: int, texts: int, columns: int, *, kernels: bool
+        self,
+        weights: FastWeights,
+        slots: int,
+        longest: int,
+        steps: int,
+        texts: int,
+        columns: int,
+        *,
+        most_entries: int,
+        kernels: bool,
     ) -> None:
         """``longest``: most rows of a clip, prefix included; ``steps``: most of a clip; ``texts``: entries of the text
-        table; ``columns``: tokens a text is padded to, 1 = every text is one token; ``kernels``: own kernels step it,
-        else plain PyTorch does, and :meth:`Front.draw` must come before each step.
+        table; ``columns``: tokens that an entry is padded to, 1 = every text is one token; ``most_entries``: of one
+        text; ``kernels``: own kernels step it, else plain PyTorch does, which takes one entry a text, and
+        :meth:`Front.draw` must come before each step.
         """
         spec, device = weights.spec, weights.device
         self.slots, self.longest, self.steps, self.texts, self.columns = slots, longest, steps, texts, columns
-        self.kernels = kernels
+        self.most_entries, self.kernels = most_entries, kernels
         self.context, self.features = spec.context_frames, spec.features
 
         def zeros(*sizes: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -90,12 +100,12 @@ class Pool:
         self.plan[:] = torch.tensor(_STAY)
         self.progress = zeros(dtype=torch.int32)
         self.seed = zeros(dtype=torch.int64)
-        self.entry = zeros(dtype=torch.int32)
+        self.entry = zeros(1 + most_entries, dtype=torch.int32)
         self.text = new_table(weights, texts, columns, normed=not kernels)
         self.drawn = zeros(0 if kernels else longest, spec.features)
         self._weights = weights
         self._draws: dict[int, tuple[Draw, int]] = {}
-        self._record = _HEADER + (steps + 1) * len(PLAN) + spec.context_frames * spec.features
+        self._record = _HEADER + most_entries + (steps + 1) * len(PLAN) + spec.context_frames * spec.features
         self._begun = Upload(slots * self._record, device)
         self._wanted = Upload(slots, device)
 
@@ -171,11 +181,13 @@ class Pool:
         self._draws[slot] = draw, step + 1
 
     def _check(self, starts: Sequence[Start]) -> None:
-        slots, texts, frames, _, plans, prefixes, draws = zip(*starts, strict=True)
+        slots, entries, frames, _, plans, prefixes, draws = zip(*starts, strict=True)
         if not 0 <= min(slots) <= max(slots) < self.slots or len(set(slots)) < len(slots):
             raise ValueError(f"slots are 0 to {self.slots - 1}, one a clip, got {slots}")
-        if not 0 <= min(texts) <= max(texts) < self.texts:
-            raise ValueError(f"texts are entries 0 to {self.texts - 1}, got {texts}")
+        if not all(1 <= len(own) <= self.most_entries for own in entries):
+            raise ValueError(f"a text has 1 to {self.most_entries} entries here, got {entries}")
+        if not 0 <= min(map(min, entries)) <= max(map(max, entries)) < self.texts:
+            raise ValueError(f"texts are entries 0 to {self.texts - 1}, got {entries}")
         if min(frames) < 1 or self.context + max(frames) > self.longest:
             raise ValueError(
                 f"a clip has 1 to {self.longest - self.context} frames, got {min(frames)} to {max(frames)}"
@@ -191,16 +203,17 @@ class Pool:
             raise ValueError("own kernels make their noise themselves: given noise needs plain PyTorch")
 
     def _pack(self, starts: Sequence[Start], words: Words) -> int:
-        """One record a clip: slot, text, rows, nothing, seed (2 words), plan, prefix."""
-        slots, texts, frames, seeds, plans, prefixes, _ = zip(*starts, strict=True)
-        count, plan_end = len(starts), _HEADER + (self.steps + 1) * len(PLAN)
+        """One record a clip: slot, number of entries, rows, nothing, seed (2 words), entries, plan, prefix."""
+        slots, entries, frames, seeds, plans, prefixes, _ = zip(*starts, strict=True)
+        count, plan_at, plan_end = len(starts), *self._plan_words
         records = words[: count * self._record].reshape(count, self._record)
         numbers = records.view(np.float32)
         records[:, 0] = slots
-        records[:, 1] = texts
+        records[:, 1] = [len(own) for own in entries]
         records[:, 2] = np.add(frames, self.context)
         records[:, 4:_HEADER] = np.array(seeds, dtype=np.int64)[:, None].view(np.int32)
-        by_step = numbers[:, _HEADER:plan_end].reshape(count, self.steps + 1, len(PLAN))
+        records[:, _HEADER:plan_at] = [own + (0,) * (self.most_entries - len(own)) for own in entries]
+        by_step = numbers[:, plan_at:plan_end].reshape(count, self.steps + 1, len(PLAN))
         if len({len(plan) for plan in plans}) == 1:
             same = len(plans[0])
             by_step[:, :same] = np.stack(plans)
@@ -214,12 +227,18 @@ class Pool:
             np.stack([prefix.numpy() for prefix in prefixes], out=numbers[:, plan_end:].reshape(shape))
         return count * self._record
 
+    @property
+    def _plan_words(self) -> tuple[int, int]:
+        """Where a record's plan begins and ends."""
+        begin = _HEADER + self.most_entries
+        return begin, begin + (self.steps + 1) * len(PLAN)
+
     def _begin_plain(self, starts: Sequence[Start], records: Tensor) -> None:
-        slots, plan_end = records[:, 0].long(), _HEADER + (self.steps + 1) * len(PLAN)
+        slots, plan_at, plan_end = records[:, 0].long(), *self._plan_words
         numbers = records.view(torch.float32)
-        self.entry.index_copy_(0, slots, records[:, 1])
+        self.entry.index_copy_(0, slots, torch.cat([records[:, 1:2], records[:, _HEADER:plan_at]], dim=1))
         self.progress.index_fill_(0, slots, 0)
-        self.plan.index_copy_(0, slots, numbers[:, _HEADER:plan_end].unflatten(1, (-1, len(PLAN))))
+        self.plan.index_copy_(0, slots, numbers[:, plan_at:plan_end].unflatten(1, (-1, len(PLAN))))
         if self.context:
             prefix = numbers[:, plan_end:].unflatten(1, (self.context, self.features))
             self.state[:, : self.context, : self.features].index_copy_(0, slots, prefix)

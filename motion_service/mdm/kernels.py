@@ -257,6 +257,52 @@ def by_head(scores, BM: tl.constexpr, H: tl.constexpr, L: tl.constexpr):
 
 
 @triton.jit
+def scores_of(y, keys, SUMS, BIAS, text, mean, rate, HL: tl.constexpr):
+    """Scores (BM, HL) of rows before LN1, whose moments are given: keys (D, HL) of an entry have taken it in."""
+    at = text * HL + tl.arange(0, HL)
+    scores = tl.dot(y.to(keys.dtype), keys, input_precision="ieee")
+    return (scores - mean[:, None] * tl.load(SUMS + at)[None, :]) * rate[:, None] + tl.load(BIAS + at)[None, :]
+
+
+@triton.jit
+def peak_and_total(scores, peak, total, BM: tl.constexpr, H: tl.constexpr, L: tl.constexpr):
+    """Softmax by head carried on over one more entry of a text: (BM, H) each."""
+    scores = tl.reshape(scores, (BM, H, L))
+    higher = tl.maximum(peak, tl.max(scores, 2))
+    return higher, total * tl.exp(peak - higher) + tl.sum(tl.exp(scores - higher[:, :, None]), 2)
+
+
+@triton.jit
+def shares_of(scores, peak, total, BM: tl.constexpr, H: tl.constexpr, L: tl.constexpr):
+    """What one entry has of the softmax by head over a whole text, (BM, H * L)."""
+    scores = tl.exp(tl.reshape(scores, (BM, H, L)) - peak[:, :, None]) / total[:, :, None]
+    return tl.reshape(scores, (BM, H * L))
+
+
+@triton.jit
+def _add_long_text(
+    out, y, mean, rate, ENTRIES, count, KEYS, SUMS, BIAS, VALUES, LAYER, LAYERS, k, n,
+    BM: tl.constexpr, H: tl.constexpr, L: tl.constexpr, D: tl.constexpr,
+):  # fmt: skip
+    """Attention to a text of several entries: over all of them for the softmax, and again for what it weighs."""
+    m = tl.arange(0, H * L)
+    peak, total = tl.full((BM, H), -1e9, tl.float32), tl.zeros((BM, H), tl.float32)
+    for i in tl.range(0, count, num_stages=1):
+        text = tl.load(ENTRIES + i) * LAYERS + LAYER
+        keys = tl.load(KEYS + (text * (H * L)).to(tl.int64) * D + m[None, :] * D + k[:, None])
+        scores = scores_of(y, keys, SUMS, BIAS, text, mean, rate, H * L)
+        peak, total = peak_and_total(scores, peak, total, BM, H, L)
+    for i in tl.range(0, count, num_stages=1):
+        text = tl.load(ENTRIES + i) * LAYERS + LAYER
+        at = (text * (H * L)).to(tl.int64) * D
+        keys = tl.load(KEYS + at + m[None, :] * D + k[:, None])
+        values = tl.load(VALUES + at + m[:, None] * D + n[None, :])
+        scores = scores_of(y, keys, SUMS, BIAS, text, mean, rate, H * L)
+        out = tl.dot(shares_of(scores, peak, total, BM, H, L).to(values.dtype), values, out, input_precision="ieee")
+    return out
+
+
+@triton.jit
 def _whole_and_part(Y, row, inside, k, n, D: tl.constexpr, BN: tl.constexpr):
     """Rows (BM, D) float32, and their columns n."""
     y = tl.load(Y + row[:, None] * D + k[None, :], mask=inside[:, None], other=0.0)
@@ -270,12 +316,14 @@ def _whole_and_part(Y, row, inside, k, n, D: tl.constexpr, BN: tl.constexpr):
 def cross_kernel(
     Y, OUT, NORM1, NORM2, TIMES, SHIFT, KEYS, SUMS, BIAS, VALUES, SEATS, ENTRY, PLAN, PROGRESS,
     B, R, LONGEST, AHEAD, STEPS, LAYER, LAYERS, SHARED: tl.constexpr,
-    D: tl.constexpr, H: tl.constexpr, L: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, EARLY: tl.constexpr,
+    D: tl.constexpr, H: tl.constexpr, L: tl.constexpr, MOST: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """LN1 of Y, then cross attention, OUT (2R, D): a text in the conditional half, a vector of the noise level in both.
 
     SHARED: both halves read the same rows of Y. H * L columns of scores; L = 0: no text needs attention. Keys have
-    taken in LN1, see ``fold_text``. D is split over BN columns; where it is not, LN2 follows.
+    taken in LN1, see ``fold_text``. ENTRY (slots, 1 + MOST): of how many entries a clip's text is, and which. D is
+    split over BN columns; where it is not, LN2 follows.
     """
     tiles: tl.constexpr = D // BN
     blocks = tl.cdiv(LONGEST, BM)
@@ -292,7 +340,8 @@ def cross_kernel(
         to = tl.load(SEATS + b * 4 + 1) + half * R + t
         row = to - half * R if SHARED else to
         slot = tl.load(SEATS + b * 4)
-        text = tl.load(ENTRY + slot) * LAYERS + LAYER
+        entry = ENTRY + slot * (1 + MOST)
+        text = tl.load(entry + 1) * LAYERS + LAYER
         _, plan = now_of(PLAN, PROGRESS, slot, AHEAD, STEPS)
         level = tl.load(plan).to(tl.int32) * LAYERS + LAYER
         vector = tl.load(TIMES + (level * 2 + half) * D + n) + tl.load(SHIFT + (text * 2 + half) * D + n)
@@ -303,13 +352,17 @@ def cross_kernel(
             m = tl.arange(0, H * L)
             keys = tl.load(KEYS + (text * (H * L)).to(tl.int64) * D + m[None, :] * D + k[:, None])
             values = tl.load(VALUES + (text * (H * L)).to(tl.int64) * D + m[:, None] * D + n[None, :])
-            sums, bias = tl.load(SUMS + text * (H * L) + m), tl.load(BIAS + text * (H * L) + m)
+            count = tl.load(entry) if MOST > 1 else 1
             _await(EARLY)
             y, part = _whole_and_part(Y, row, inside, k, n, D, BN)
-            scores = tl.dot(y.to(keys.dtype), keys, input_precision="ieee")
             mean, rate = _moments(y, D)
-            scores = (scores - mean[:, None] * sums[None, :]) * rate[:, None] + bias[None, :]
-            out = tl.dot(by_head(scores, BM, H, L).to(values.dtype), values, out, input_precision="ieee")
+            if count == 1:
+                scores = scores_of(y, keys, SUMS, BIAS, text, mean, rate, H * L)
+                out = tl.dot(by_head(scores, BM, H, L).to(values.dtype), values, out, input_precision="ieee")
+            else:
+                out = _add_long_text(
+                    out, y, mean, rate, entry + 1, count, KEYS, SUMS, BIAS, VALUES, LAYER, LAYERS, k, n, BM, H, L, D
+                )
         else:
             _await(EARLY)
             y, part = _whole_and_part(Y, row, inside, k, n, D, BN)

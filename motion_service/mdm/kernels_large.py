@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from motion_service.mdm.kernels import _await, _release, by_head
+from motion_service.mdm.kernels import _await, _release, by_head, peak_and_total, shares_of
 from motion_service.mdm.kernels_noise import now_of
 
 
@@ -142,16 +142,47 @@ def product_kernel(
         )  # fmt: skip
 
 
+@triton.jit
+def _begin_long_text(
+    scores, Y, row, inside, mean, rate, MORE, ENTRY, count, KEYS, SUMS, BIAS, LAYER, LAYERS,
+    D: tl.constexpr, H: tl.constexpr, L: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """Shares (BM, H * L) of the first entry of a text, whose scores are given; those of the others go into MORE."""
+    m = tl.arange(0, H * L)
+    peak, total = tl.full((BM, H), -1e9, tl.float32), tl.zeros((BM, H), tl.float32)
+    peak, total = peak_and_total(scores, peak, total, BM, H, L)
+    for i in tl.range(1, count, num_stages=1):
+        text = tl.load(ENTRY + 1 + i) * LAYERS + LAYER
+        keys_at = (text * (H * L)).to(tl.int64) * D
+        other = tl.zeros((BM, H * L), tl.float32)
+        for c in tl.range(0, D, BC, num_stages=1):
+            n = c + tl.arange(0, BC)
+            y = tl.load(Y + row[:, None] * D + n[None, :], mask=inside[:, None], other=0.0)
+            keys = tl.load(KEYS + keys_at + m[None, :] * D + n[:, None])
+            other = tl.dot(y, keys, other, input_precision="ieee")
+        other = (other - mean[:, None] * tl.load(SUMS + text * (H * L) + m)[None, :]) * rate[:, None]
+        other += tl.load(BIAS + text * (H * L) + m)[None, :]
+        peak, total = peak_and_total(other, peak, total, BM, H, L)
+        tl.store(MORE + i * (H * L), other, mask=inside[:, None])
+    tl.debug_barrier()
+    for i in tl.range(1, count, num_stages=1):
+        other = tl.load(MORE + i * (H * L), mask=inside[:, None], other=0.0)
+        tl.store(MORE + i * (H * L), shares_of(other, peak, total, BM, H, L), mask=inside[:, None])
+    tl.debug_barrier()
+    return shares_of(scores, peak, total, BM, H, L)
+
+
 @triton.jit(do_not_specialize=["B", "R", "LONGEST", "AHEAD", "STEPS", "LAYER", "LAYERS"])
 def cross_kernel(
-    Y, OUT, OUT_PARTS, NORM, TIMES, SHIFT, KEYS, SUMS, BIAS, VALUES, SEATS, ENTRY, PLAN, PROGRESS,
+    Y, OUT, OUT_PARTS, NORM, TIMES, SHIFT, KEYS, SUMS, BIAS, VALUES, SCORES, SEATS, ENTRY, PLAN, PROGRESS,
     B, R, LONGEST, AHEAD, STEPS, LAYER, LAYERS, HALF: tl.constexpr, SHARED: tl.constexpr,
-    D: tl.constexpr, H: tl.constexpr, L: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr, EARLY: tl.constexpr,
+    D: tl.constexpr, H: tl.constexpr, L: tl.constexpr, MOST: tl.constexpr,
+    BM: tl.constexpr, BC: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """LN1 and cross attention of one half (1 = unconditional) as in kernels.py, but out comes the sum before LN2.
 
     Rows pass in pieces of BC columns, twice (the second time from the cache): so keys and values need little room, and
-    many programs share an SM. OUT_PARTS (2R, 1, 2) of OUT.
+    many programs share an SM. OUT_PARTS (2R, 1, 2) of OUT. SCORES (R, MOST, H * L): room for those of long texts.
     """
     blocks = tl.cdiv(LONGEST, BM)
     b = tl.program_id(0) // blocks
@@ -163,7 +194,8 @@ def cross_kernel(
         to = tl.load(SEATS + b * 4 + 1) + HALF * R + t
         row = to - HALF * R if SHARED else to
         slot = tl.load(SEATS + b * 4)
-        text = tl.load(ENTRY + slot) * LAYERS + LAYER
+        entry = ENTRY + slot * (1 + MOST)
+        text = tl.load(entry + 1) * LAYERS + LAYER
         _, plan = now_of(PLAN, PROGRESS, slot, AHEAD, STEPS)
         level = tl.load(plan).to(tl.int32) * LAYERS + LAYER
         m = tl.arange(0, H * L if L > 0 else 16)
@@ -184,7 +216,15 @@ def cross_kernel(
         mean, rate = _moments_from(tl.sum(total, 1), tl.sum(squares, 1), D)
         if L > 0:
             scores = (scores - mean[:, None] * tl.load(SUMS + text * (H * L) + m)[None, :]) * rate[:, None]
-            shares = by_head(scores + tl.load(BIAS + text * (H * L) + m)[None, :], BM, H, L).to(VALUES.dtype.element_ty)
+            scores += tl.load(BIAS + text * (H * L) + m)[None, :]
+            shares = by_head(scores, BM, H, L).to(VALUES.dtype.element_ty)
+            count = tl.load(entry) if MOST > 1 else 1
+            more = SCORES + to[:, None] * (MOST * H * L) + m[None, :]
+            if count > 1:
+                shares = _begin_long_text(
+                    scores, Y, row, inside, mean, rate, more, entry, count, KEYS, SUMS, BIAS, LAYER, LAYERS,
+                    D, H, L, BM, BC,
+                ).to(VALUES.dtype.element_ty)  # fmt: skip
         total, squares = tl.zeros((BM, BC), tl.float32), tl.zeros((BM, BC), tl.float32)
         for c in range(0, D, BC):
             n = c + tl.arange(0, BC)
@@ -195,6 +235,11 @@ def cross_kernel(
             if L > 0:
                 values = tl.load(VALUES + keys_at + m[:, None] * D + n[None, :])
                 y = tl.dot(shares, values, y, input_precision="ieee")
+                for i in tl.range(1, count, num_stages=1):
+                    after = (tl.load(entry + 1 + i) * LAYERS + LAYER) * (H * L)
+                    values = tl.load(VALUES + after.to(tl.int64) * D + m[:, None] * D + n[None, :])
+                    later = tl.load(more + i * (H * L), mask=inside[:, None], other=0.0)
+                    y = tl.dot(later.to(values.dtype), values, y, input_precision="ieee")
             tl.store(OUT + to[:, None] * D + n[None, :], y.to(OUT.dtype.element_ty), mask=inside[:, None])
             total += y
             squares += y * y

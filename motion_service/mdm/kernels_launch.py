@@ -125,6 +125,6 @@ def launch_cross(
         *(y, out, norms[0], norms[1], weights.times, text.shift, text.keys, text.sums, text.bias, text.values),
         *(front.seats, pool.entry, pool.plan, pool.progress, front.width, front.rows, front.longest),
         *(ahead, pool.steps, layer, spec.layers, layer == 0),
-        *(spec.width, spec.heads, text.keys.shape[2] // spec.heads, tile.rows, columns),
+        *(spec.width, spec.heads, text.keys.shape[2] // spec.heads, pool.most_entries, tile.rows, columns),
         **tile.options(early),
     )

@@ -119,24 +119,37 @@ class ManyRows:
 
     def advance(self, front: Front, ahead: int) -> None:
         """One step of every seated clip, ``ahead`` steps after those that are counted."""
-        weights, folds, num = self._weights, self._folds, front.rows
-        tiles = self._tiles or tiles_for(num)
-        qkv, h = self._embed(front, tiles)
+        tiles = self._tiles or tiles_for(front.rows)
         before: _Sums | None = None
-        for i, layer in enumerate(weights.layers):
-            if before:
-                qkv = self._product(tiles.qkv, before, folds.qkv[i - 1])
-            heads = self._attention(front, qkv, tiles.attention)
-            y = self._product(tiles.out, heads, (layer.out_weight, layer.out_bias), residual=before or h)
-            x = self._cross(front, ahead, i, y, tiles)
-            wide = (layer.wide_weight, layer.wide_bias) if isinstance(x, Tensor) else folds.wide[i]
-            made = self._product(tiles.wide, x, wide, gelu=True)
-            columns = min(tiles.narrow.columns, weights.spec.width) // tiles.narrow.pieces
-            parts = self._parts(num, weights.spec.width // columns)
-            y = self._product(tiles.narrow, made, (layer.narrow_weight, layer.narrow_bias), residual=x, keep=parts)
-            before = _Sums(y, parts, layer.norms[2])
+        for layer in range(len(self._weights.layers)):
+            before = self._layer(front, ahead, layer, before, tiles)
         assert before
         self._finish(front, ahead, before, tiles)
+
+    def _layer(self, front: Front, ahead: int, number: int, before: _Sums | None, tiles: ManyTiles) -> _Sums:
+        """One layer, None = the first. What is not needed any more is let go: these are the largest there are."""
+        layer, folds, width = self._weights.layers[number], self._folds, self._weights.spec.width
+        heads, residual = self._attended(front, number, before, tiles)
+        y = self._product(tiles.out, heads, (layer.out_weight, layer.out_bias), residual=residual)
+        del heads, residual, before
+        x = self._cross(front, ahead, number, y, tiles)
+        del y
+        wide = (layer.wide_weight, layer.wide_bias) if isinstance(x, Tensor) else folds.wide[number]
+        made = self._product(tiles.wide, x, wide, gelu=True)
+        columns = min(tiles.narrow.columns, width) // tiles.narrow.pieces
+        parts = self._parts(front.rows, width // columns)
+        y = self._product(tiles.narrow, made, (layer.narrow_weight, layer.narrow_bias), residual=x, keep=parts)
+        return _Sums(y, parts, layer.norms[2])
+
+    def _attended(
+        self, front: Front, number: int, before: _Sums | None, tiles: ManyTiles
+    ) -> tuple[Tensor, Tensor | _Sums]:
+        """Self attention (.., D) before its output projection, and the residual of that."""
+        if before is None:
+            qkv, h = self._embed(front, tiles)
+            return self._attention(front, qkv, tiles.attention), h
+        qkv = self._product(tiles.qkv, before, self._folds.qkv[number - 1])
+        return self._attention(front, qkv, tiles.attention), before
 
     def _parts(self, rows: int, parts: int) -> Tensor:
         return torch.empty(2 * rows, parts, 2, device=self._weights.device)
@@ -224,15 +237,16 @@ class ManyRows:
             launch_cross(weights, front, ahead, layer, y, x, tiles.cross, self._early)
             return x
         parts = self._parts(front.rows, 1)
+        scores = parts.new_empty(front.rows if pool.most_entries > 1 else 0, pool.most_entries, text.keys.shape[2])
         for half, tile in enumerate((tiles.cross, tiles.without)):
             columns = 0 if half else text.keys.shape[2] // spec.heads
             launch(
                 kernels_large.cross_kernel,
                 (front.width * triton.cdiv(front.longest, tile.rows),),
                 *(y, x, parts, norms[0], weights.times, text.shift, text.keys, text.sums, text.bias, text.values),
-                *(front.seats, pool.entry, pool.plan, pool.progress, front.width, front.rows, front.longest),
+                *(scores, front.seats, pool.entry, pool.plan, pool.progress, front.width, front.rows, front.longest),
                 *(ahead, pool.steps, layer, spec.layers, half, layer == 0),
-                *(spec.width, spec.heads, columns, tile.rows, min(tile.columns, spec.width)),
+                *(spec.width, spec.heads, columns, pool.most_entries, tile.rows, min(tile.columns, spec.width)),
                 **tile.options(self._early),
             )
         return _Sums(x, parts, norms[1])

@@ -40,10 +40,13 @@ def now_of(PLAN, PROGRESS, slot, AHEAD, STEPS):
 @triton.jit
 def begin_kernel(
     RECORDS, STATE, PLAN, PROGRESS, SEED, ENTRY, RECORD, DEPTH,
-    NUMBERS: tl.constexpr, NUMBERS_UP: tl.constexpr, C: tl.constexpr, F: tl.constexpr, P: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr,
+    NUMBERS: tl.constexpr, NUMBERS_UP: tl.constexpr, MOST: tl.constexpr,
+    C: tl.constexpr, F: tl.constexpr, P: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
-    """A record each (see Pool): prefix and start noise into STATE, the rest into its tables. NUMBERS: of a plan."""
+    """A record each (see Pool): prefix and start noise into STATE, the rest into its tables.
+
+    NUMBERS: of a plan; MOST: entries of a text.
+    """
     record = RECORDS + tl.program_id(0) * RECORD
     slot = tl.load(record)
     low = tl.load(record + 4).to(tl.uint32, bitcast=True).to(tl.uint64)
@@ -51,17 +54,18 @@ def begin_kernel(
     seed = low | (high << 32)
     if tl.program_id(1) == 0:
         tl.store(PROGRESS + slot, 0)
-        tl.store(ENTRY + slot, tl.load(record + 1))
+        for i in tl.static_range(1 + MOST):
+            tl.store(ENTRY + slot * (1 + MOST) + i, tl.load(record + (1 if i == 0 else 5 + i)))
         tl.store(SEED + slot, seed.to(tl.int64, bitcast=True))
         i = tl.arange(0, NUMBERS_UP)
-        plan = tl.load(record + 6 + i, mask=i < NUMBERS, other=0)
+        plan = tl.load(record + 6 + MOST + i, mask=i < NUMBERS, other=0)
         tl.store(PLAN + slot * NUMBERS + i, plan.to(tl.float32, bitcast=True), mask=i < NUMBERS)
     t = tl.program_id(1) * BM + tl.arange(0, BM)
     n = tl.arange(0, BN)
     x = noise_tile(seed, 0, t - C, 0, BM, BN)
     if C > 0:
         before = (t < C)[:, None] & (n < F)[None, :]
-        prefix = tl.load(record + 6 + NUMBERS + t[:, None] * F + n[None, :], mask=before, other=0)
+        prefix = tl.load(record + 6 + MOST + NUMBERS + t[:, None] * F + n[None, :], mask=before, other=0)
         x = tl.where((t < C)[:, None], prefix.to(tl.float32, bitcast=True), x)
     inside = (t < tl.load(record + 2))[:, None] & (n < F)[None, :]
     tl.store(STATE + (slot * DEPTH + t)[:, None] * P + n[None, :], x, mask=inside)
@@ -77,7 +81,7 @@ def noise_kernel(OUT, SEEDS, T, F: tl.constexpr, BM: tl.constexpr, BN: tl.conste
     tl.store(OUT + (tl.program_id(0) * T + t)[:, None] * F + n[None, :], x, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B", "NUM", "STEPS"])
 def count_kernel(SEATS, PROGRESS, B, NUM, STEPS, BLOCK: tl.constexpr):
     """Seated clips have done NUM steps more."""
     seat = tl.arange(0, BLOCK)

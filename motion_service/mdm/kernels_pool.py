@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _FRAMES = 8
 """Frames of one program."""
+_SEATS = 256
+"""Of the one program that counts: one kernel for all usual batches."""
 
 
 def launch_begin(pool: Pool, records: Tensor) -> None:
@@ -25,7 +27,14 @@ def launch_begin(pool: Pool, records: Tensor) -> None:
         kernels_noise.begin_kernel,
         (len(records), triton.cdiv(longest, _FRAMES)),
         *(records, pool.state, pool.plan, pool.progress, pool.seed, pool.entry, records.shape[1], longest),
-        *(numbers, triton.next_power_of_2(numbers), pool.context, pool.features, pool.state.shape[2]),
+        *(
+            numbers,
+            triton.next_power_of_2(numbers),
+            pool.most_entries,
+            pool.context,
+            pool.features,
+            pool.state.shape[2],
+        ),
         *(_FRAMES, _whole(pool.features)),
     )
 
@@ -47,7 +56,7 @@ def launch_count(front: Front, num: int) -> None:
     launch(
         kernels_noise.count_kernel,
         (1,),
-        *(front.seats, pool.progress, front.width, num, pool.steps, triton.next_power_of_2(front.width)),
+        *(front.seats, pool.progress, front.width, num, pool.steps, max(_SEATS, triton.next_power_of_2(front.width))),
     )
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -37,6 +37,10 @@ FOLDS: Final = (1, 4, 16)
 """Texts that one graph prepares: the smallest that holds what is new is taken; larger ones take much memory."""
 COMPILERS: Final = min(16, os.cpu_count() or 1)
 """Threads that compile kernels side by side."""
+MOST_ENTRIES: Final = 8
+"""Entries of the text table that one text may take."""
+SPARE_ENTRIES: Final = 16
+"""More than clips, for long texts among them."""
 TIMED: Final = 3
 """Steps of each shape that warm-up times."""
 
@@ -51,12 +55,26 @@ class Sizes:
     steps: int
     """Most of one clip."""
     columns: int
-    """Most tokens of a text; a power of two."""
+    """Tokens of an entry of the text table, a power of two; 1 = every text is one token."""
 
     @property
     def slots(self) -> int:
         """A full batch, and half of one that waits; three quarters must hold a batch, see ``InFlight.room``."""
         return max(4, 3 * self.batches[-1] // 2)
+
+    @property
+    def entries(self) -> int:
+        """Of the text table."""
+        return self.slots + (SPARE_ENTRIES if self.columns > 1 else 0)
+
+
+class _TextPart(NamedTuple):
+    """What goes into one entry of the text table."""
+
+    entry: int
+    tokens: Tensor  # (L, E), as many as an entry has columns at most
+    mask: Tensor  # (L,)
+    target: Tensor | None  # (D,)
 
 
 class EventTicket:
@@ -102,12 +120,13 @@ class PooledResident:
         sizes = self._sizes
         self._fast = self._new_fast(kernels)
         self._pool: Pool = self._fast.new_pool(
-            slots=sizes.slots, longest=sizes.lengths[-1], steps=sizes.steps, texts=sizes.slots, columns=sizes.columns
+            *(sizes.slots, sizes.lengths[-1], sizes.steps, sizes.entries, sizes.columns),
+            most_entries=MOST_ENTRIES if sizes.columns > 1 else 1,
         )
         self._slots: dict[str, int] = {}
         self._free = list(reversed(range(sizes.slots)))
         self._keys: dict[str, Hashable] = {}
-        self._shelf = TextShelf(sizes.slots)
+        self._shelf = TextShelf(sizes.entries)
         self._fronts: dict[tuple[int, int], Front] = {}
         self._stages = {size: self._pool.text_stage(size) for size in FOLDS if size <= sizes.slots}
         own = self._pool.kernels
@@ -150,9 +169,12 @@ class PooledResident:
         """Compile the kernels of every shape at once; where that fails, each is compiled when it is first launched."""
         if not (self._pool.kernels and self._graphs.enabled):
             return
-        shapes = [(length, width) for width in self.limits.batches for length in self.limits.lengths]
+        shapes: dict[Hashable, tuple[int, int]] = {}
+        for width in self.limits.batches:
+            for length in self.limits.lengths:  # the smallest of those with the same kernels: they take least memory
+                shapes.setdefault(self._fast.kernels_for(length * width, self._longest(length, width)), (length, width))
         try:
-            self._fast.compile_ahead((self._new_front(*shape) for shape in shapes), COMPILERS)
+            self._fast.compile_ahead((self._new_front(*shape) for shape in shapes.values()), COMPILERS)
         except Exception as error:  # the edge of a compiler: this is only to save time
             log_event("kernels were not compiled ahead", level=logging.WARNING, model=self._name, error=error)
 
@@ -174,7 +196,7 @@ class PooledResident:
         context, features = self._pool.context, self._pool.features
         prefix = torch.zeros(context, features) if context else None
         plan = np.zeros((self._sizes.steps, 5), dtype=np.float32)
-        self._pool.begin([Start(i, 0, length - context, i, plan, prefix) for i in range(width)])
+        self._pool.begin([Start(i, (0,), length - context, i, plan, prefix) for i in range(width)])
         front.seat([(i, length) for i in range(width)])
         is_loop = self.limits.has_loop(length, width, self._sizes.steps) and self.limits.loops is not None
         modes = [("step", TIMED, 1), ("loop", 1, self._sizes.steps)] if is_loop else [("step", TIMED, 1)]
@@ -238,6 +260,11 @@ class PooledResident:
         }
 
     @property
+    def most_tokens(self) -> int:
+        """Of a text that batches can take."""
+        return self._sizes.columns * self._pool.most_entries
+
+    @property
     def nbytes(self) -> int:
         """Device memory of weights, clips and texts; what graphs need is shared by all networks."""
         tables = sum(front.nbytes for front in self._fronts.values())
@@ -248,21 +275,21 @@ class PooledResident:
         if not runs:
             return
         taken: list[SamplingRun] = []
-        new_texts: dict[Hashable, tuple[int, ClipWork]] = {}
+        new_texts: dict[Hashable, tuple[tuple[int, ...], ClipWork]] = {}
         starts = []
         try:
             for run in runs:
                 work: ClipWork = run.work
                 key = _text_key(work)
-                entry, is_new = self._shelf.take(key)
+                entries, is_new = self._shelf.take(key, -(-len(work.text.tokens) // self._sizes.columns))
                 self._keys[run.id] = key
                 slot = self._slots[run.id] = self._free.pop()
                 taken.append(run)
                 if is_new:
-                    new_texts[key] = (entry, work)
+                    new_texts[key] = (entries, work)
                 plan = _plan(work.steps, work.guidance)
-                starts.append(Start(slot, entry, work.frames, work.seed, plan, work.prefix))
-            self._fold(list(new_texts.values()))
+                starts.append(Start(slot, entries, work.frames, work.seed, plan, work.prefix))
+            self._fold([part for new in new_texts.values() for part in self._parts(*new)])
             self._pool.begin(starts)
         except BaseException:
             for run in taken:
@@ -271,31 +298,29 @@ class PooledResident:
                 self._shelf.forget(key)
             raise
 
-    def _fold(self, texts: Sequence[tuple[int, ClipWork]]) -> None:
+    def _parts(self, entries: tuple[int, ...], work: ClipWork) -> list[_TextPart]:
+        """What goes into each entry of a text."""
+        columns = self._sizes.columns
+        tokens, masks = work.text.tokens.split(columns), work.text.mask.split(columns)
+        target = None
+        if self._encode_target is not None and work.target is not None:
+            target = self._encode_target(*work.target)
+        targets = (target, *[None] * (len(entries) - 1))  # a target acts as a whole: once a text
+        return [_TextPart(*part) for part in zip(entries, tokens, masks, targets, strict=True)]
+
+    def _fold(self, parts: Sequence[_TextPart]) -> None:
         """Write new texts into the table."""
-        while texts:
-            size = next((size for size in self._stages if size >= len(texts)), max(self._stages))
-            now, texts = texts[:size], texts[size:]
-            works = [work for _, work in now]
-            self._stages[size].fill(
-                [entry for entry, _ in now],
-                [work.text.tokens for work in works],
-                [work.text.mask for work in works],
-                self._targets(works),
-            )
+        while parts:
+            size = next((size for size in self._stages if size >= len(parts)), max(self._stages))
+            now, parts = parts[:size], parts[size:]
+            nothing = next((torch.zeros_like(part.target) for part in now if part.target is not None), None)
+            targets = None if nothing is None else [nothing if p.target is None else p.target for p in now]
+            entries, tokens, masks, _ = zip(*now, strict=True)
+            self._stages[size].fill(entries, tokens, masks, targets)
             key = ("fold", size)
             if (self._name, *key) not in self._graphs:
                 self._record(key, self._stages[size].fold)
             self._run(key)
-
-    def _targets(self, works: Sequence[ClipWork]) -> Tensor | None:
-        """(n, D) on the CPU, zeros where nothing is asked; None when nobody asks."""
-        if self._encode_target is None or all(work.target is None for work in works):
-            return None
-        width = self._fast.spec.width
-        return torch.stack(
-            [torch.zeros(width) if work.target is None else self._encode_target(*work.target) for work in works]
-        )
 
     def _read(self, runs: Sequence[SamplingRun]) -> dict[str, Tensor]:
         """Frames (T, F) of clips by run id: filled when the stream comes to it."""
@@ -325,9 +350,11 @@ class PooledResident:
         return front
 
     def _new_front(self, length: int, width: int) -> Front:
-        """The mean length counts where rows are packed, so any clip may be in it, unless it is alone."""
-        longest = length if width == 1 or not self._pool.kernels else self._sizes.lengths[-1]
-        return self._pool.front(width, length * width, longest)
+        return self._pool.front(width, length * width, self._longest(length, width))
+
+    def _longest(self, length: int, width: int) -> int:
+        """The mean length counts where rows are packed, so any clip may be among them, unless it is alone."""
+        return length if width == 1 or not self._pool.kernels else self._sizes.lengths[-1]
 
     def _step(self, front: Front, key: tuple[Hashable, ...]) -> None:
         front.draw()

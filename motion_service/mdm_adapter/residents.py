@@ -19,9 +19,8 @@ from motion_service.mdm_adapter.stepwise import StepwiseResident, fast_condition
 
 LONG_TEXTS: Final = "(long texts)"
 """Behind the name of a network: its model for texts that batches have no room for."""
-MAX_TOKENS: Final = 512
 TEXT_COLUMNS: Final = 16
-"""Tokens of a text that batches have room for; captions have 8 to 14."""
+"""Tokens of an entry of the text table: most captions have 8 to 14, longer ones take more entries."""
 LENGTH_STEP: Final = 20
 """Frames between the length buckets of one-shot models: a clip alone waits for at most so many that are not its own."""
 MOST_CLIPS: Final = 64
@@ -65,12 +64,13 @@ class Models:
     """The names under which the worker knows one network."""
 
     name: str
-    columns: int
-    """Tokens of a text that batches take; longer ones go one clip at a time."""
+    batches: PooledResident | None
+    """None: everything goes one clip at a time."""
 
     def for_text(self, text: TextEmbedding) -> str:
-        """The model that can read ``text``."""
-        return self.name if len(text.tokens) <= self.columns else f"{self.name} {LONG_TEXTS}"
+        """The model that can read ``text``: very long ones go one clip at a time."""
+        fits = self.batches is None or len(text.tokens) <= self.batches.most_tokens
+        return self.name if fits else f"{self.name} {LONG_TEXTS}"
 
 
 def add_network(
@@ -85,12 +85,12 @@ def add_network(
     """Let ``worker`` run ``network`` in batches, or one clip at a time where that is no slower: other lengths on a CPU.
 
     ``num_times``: steps of its training; ``longest``: most frames of one clip, prefix included; ``columns``: tokens of
-    a text that batches have room for, 1 where texts are one token.
+    an entry of the text table, 1 where texts are one token.
     """
     is_windowed = network.spec.context_frames > 0
     if not supports(network.spec) or not (settings.on_gpu or is_windowed):
         worker.add_model(name, stepwise(network, num_times, longest, settings))
-        return Models(name, MAX_TOKENS)
+        return Models(name, None)
     lengths = (longest,) if is_windowed else tuple(range(LENGTH_STEP, longest + LENGTH_STEP, LENGTH_STEP))
     most = MOST_WINDOWS if is_windowed else MOST_CLIPS
     sizes = Sizes(lengths, settings.batches(most), num_times, columns)
@@ -105,10 +105,11 @@ def add_network(
             kernels=None if kernels else False,
         )
 
-    worker.add_model(name, PooledResident(new_fast, target_on_cpu(network), sizes, settings.graphs, name))
+    resident = PooledResident(new_fast, target_on_cpu(network), sizes, settings.graphs, name)
+    worker.add_model(name, resident)
     if columns > 1:
         worker.add_model(f"{name} {LONG_TEXTS}", stepwise(network, num_times, longest, settings))
-    return Models(name, columns)
+    return Models(name, resident)
 
 
 def stepwise(network: Denoiser, num_times: int, longest: int, settings: EngineSettings) -> StepwiseResident:

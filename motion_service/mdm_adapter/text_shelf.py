@@ -1,4 +1,4 @@
-"""Which entry of a text table holds which text: texts in use stay, of the others the least recently used goes first."""
+"""Which entries of a text table hold which text: texts in use stay, of the others the least recently used goes first."""
 
 from __future__ import annotations
 
@@ -9,44 +9,46 @@ from motion_service.engine.resident import DeviceFull
 
 
 class TextShelf:
-    """Entries 0 .. size - 1. What is in them is the business of the caller."""
+    """Entries 0 .. size - 1; a long text takes several. What is in them is the business of the caller."""
 
     def __init__(self, size: int) -> None:
         self._free = list(reversed(range(size)))
-        self._entries: dict[Hashable, int] = {}
-        self._users: dict[int, int] = {}
-        self._idle: OrderedDict[int, Hashable] = OrderedDict()
+        self._entries: dict[Hashable, tuple[int, ...]] = {}
+        self._users: dict[Hashable, int] = {}
+        self._idle: OrderedDict[Hashable, None] = OrderedDict()
 
-    def take(self, key: Hashable) -> tuple[int, bool]:
-        """The entry of a text, and whether it must be written first. Raises DeviceFull when all are in use."""
-        entry = self._entries.get(key)
-        is_new = entry is None
-        if entry is None:
-            entry = self._new_entry()
-            self._entries[key] = entry
-        self._idle.pop(entry, None)
-        self._users[entry] = self._users.get(entry, 0) + 1
-        return entry, is_new
+    def take(self, key: Hashable, num: int = 1) -> tuple[tuple[int, ...], bool]:
+        """The ``num`` entries of a text, and whether they must be written first.
+
+        Raises DeviceFull when too few are out of use.
+        """
+        is_new = key not in self._entries
+        if is_new:
+            self._entries[key] = self._new_entries(num)
+        self._idle.pop(key, None)
+        self._users[key] = self._users.get(key, 0) + 1
+        return self._entries[key], is_new
 
     def give_back(self, key: Hashable) -> None:
         """One user less. Raises KeyError for a text that is not here."""
-        entry = self._entries[key]
-        self._users[entry] -= 1
-        if not self._users[entry]:
-            self._idle[entry] = key
+        self._users[key] -= 1
+        if not self._users[key]:
+            self._idle[key] = None
 
     def forget(self, key: Hashable) -> None:
-        """The entry of a text without users is not as it should be; nothing when it has some."""
-        entry = self._entries.get(key)
-        if entry is not None and entry in self._idle:
-            del self._idle[entry], self._entries[key]
-            self._free.append(entry)
+        """The entries of a text without users are not as they should be; nothing when it has some."""
+        if key in self._idle:
+            del self._idle[key]
+            self._drop(key)
 
-    def _new_entry(self) -> int:
-        if self._free:
-            return self._free.pop()
-        if not self._idle:
+    def _new_entries(self, num: int) -> tuple[int, ...]:
+        idle = sum(len(self._entries[key]) for key in self._idle) if len(self._free) < num else 0
+        if len(self._free) + idle < num:
             raise DeviceFull("every entry of the text table is in use")
-        entry, key = self._idle.popitem(last=False)
-        del self._entries[key]
-        return entry
+        while len(self._free) < num:
+            self._drop(self._idle.popitem(last=False)[0])
+        return tuple(self._free.pop() for _ in range(num))
+
+    def _drop(self, key: Hashable) -> None:
+        del self._users[key]
+        self._free.extend(self._entries.pop(key))

@@ -54,7 +54,7 @@ def test_recorded_noise(name: str, device: str) -> None:
     pool.begin(
         [
             Start(
-                *(row, row, lengths[row], 0, new_plan(plans, float(numbers["in/scale"][row]))),
+                *(row, (row,), lengths[row], 0, new_plan(plans, float(numbers["in/scale"][row]))),
                 prefix=None if prefix is None else prefix[row],
                 draw=noise_of(start, steps, row, lengths[row]),
             )

@@ -49,10 +49,10 @@ class Asked:
     scale: float
     steps: int = STEPS
 
-    def start(self, slot: int, entry: int) -> Start:
+    def start(self, slot: int, entries: tuple[int, ...]) -> Start:
         rows = SCHEDULE.without_noisiest(STEPS - self.steps).descending()
         plan = new_plan([(step.t, step.coef_x0, step.coef_xt, step.sigma) for step in rows], self.scale)
-        return Start(slot, entry, self.frames, self.seed, plan, self.prefix)
+        return Start(slot, entries, self.frames, self.seed, plan, self.prefix)
 
 
 def ask(
@@ -95,17 +95,25 @@ def answer_of(network: Denoiser, pool: Pool, asked: Asked) -> Tensor:
 
 
 def pool_of(fast: FastDenoiser, slots: int, columns: int) -> Pool:
-    """Room for clips of 20 rows, a text each."""
-    return fast.new_pool(slots, LONGEST, STEPS, slots, columns)
+    """Room for clips of 20 rows, two entries a text on average, at most three."""
+    return fast.new_pool(slots, LONGEST, STEPS, 2 * slots, columns, most_entries=3)
 
 
 def begin(pool: Pool, asked: Sequence[Asked], slots: Sequence[int]) -> None:
-    """Texts into the entries of the slots' numbers, and the clips into the slots."""
-    stage = pool.text_stage(len(asked))
-    targets = [one.target[0] for one in asked if one.target is not None]
-    stage.fill(slots, [one.tokens[0] for one in asked], [one.mask[0] for one in asked], targets or None)
-    stage.fold()
-    pool.begin([one.start(slot, slot) for slot, one in zip(slots, asked, strict=True)])
+    """Texts into free entries, those of the last clips first, and the clips into the slots."""
+    free = list(range(pool.texts))
+    starts = []
+    for slot, one in zip(slots, asked, strict=True):
+        tokens, masks = (part[0].split(pool.columns) for part in (one.tokens, one.mask))
+        entries = tuple(free.pop() for _ in tokens)
+        targets = None
+        if one.target is not None:
+            targets = torch.cat([one.target, torch.zeros(len(entries) - 1, one.target.shape[1])])
+        stage = pool.text_stage(len(entries))
+        stage.fill(entries, tokens, masks, targets)
+        stage.fold()
+        starts.append(one.start(slot, entries))
+    pool.begin(starts)
 
 
 def step(fast: FastDenoiser, pool: Pool, asked: dict[int, Asked], engine: Engine, count: int = 1) -> None:

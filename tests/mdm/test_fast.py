@@ -131,7 +131,7 @@ def test_given_noise_replaces_the_seeds() -> None:
     asked = ask(NETWORK, 1, 9)
     begin(pool, [asked], [0])
     given_noise = pool.noise(asked.seed, 9, STEPS)
-    pool.begin([asked.start(1, 0)._replace(seed=5, draw=lambda k: given_noise[k])])
+    pool.begin([asked.start(1, (pool.texts - 1,))._replace(seed=5, draw=lambda k: given_noise[k])])
     for _ in range(STEPS):
         step(fast, pool, {0: asked, 1: asked}, "plain")
     assert pool.state[0].equal(pool.state[1])
@@ -177,18 +177,18 @@ GOOD = ask(NETWORK, 1, 5)
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda pool: pool.begin([GOOD.start(0, 0), GOOD.start(0, 0)]), "one a clip"),
-        (lambda pool: pool.begin([GOOD.start(2, 0)]), "slots are 0 to 1"),
-        (lambda pool: pool.begin([GOOD.start(0, 0), GOOD.start(1, 2)]), "texts are entries 0 to 1"),
-        (lambda pool: pool.begin([GOOD.start(0, 0)._replace(frames=18)]), "1 to 17 frames"),
-        (lambda pool: pool.begin([GOOD.start(0, 0)._replace(plan=GOOD.start(0, 0).plan[:0])]), "1 to 4 steps"),
-        (lambda pool: pool.begin([GOOD.start(0, 0)._replace(prefix=None)]), "needs a prefix"),
+        (lambda pool: pool.begin([GOOD.start(0, (0,)), GOOD.start(0, (0,))]), "one a clip"),
+        (lambda pool: pool.begin([GOOD.start(2, (0,))]), "slots are 0 to 1"),
+        (lambda pool: pool.begin([GOOD.start(0, (0,)), GOOD.start(1, (4,))]), "texts are entries 0 to 3"),
+        (lambda pool: pool.begin([GOOD.start(0, (0,))._replace(frames=18)]), "1 to 17 frames"),
+        (lambda pool: pool.begin([GOOD.start(0, (0,))._replace(plan=GOOD.start(0, (0,)).plan[:0])]), "1 to 4 steps"),
+        (lambda pool: pool.begin([GOOD.start(0, (0,))._replace(prefix=None)]), "needs a prefix"),
         (lambda pool: pool.front(3, 60, 20), "2 slots of 20 rows"),
         (lambda pool: pool.front(1, 20, 20).seat([(0, 8), (1, 8)]), "2 clips of 16 rows do not fit"),
         (lambda pool: pool.front(2, 40, 20).seat([(0, 3)]), "4 to 20 rows"),
         (lambda pool: pool.front(2, 40, 20).seat([(0, 8), (0, 8)]), "each once"),
         (lambda pool: pool.text_stage(1).fill([0, 1], [], []), "only 1 fit"),
-        (lambda pool: pool.text_stage(1).fill([2], [GOOD.tokens[0]], [GOOD.mask[0]]), "entries are 0 to 1"),
+        (lambda pool: pool.text_stage(1).fill([2], [GOOD.tokens[0]], [GOOD.mask[0]]), "entries are 0 to 3"),
         (lambda pool: pool.text_stage(1).fill([0], [torch.zeros(5, 10)], [torch.ones(5)]), "5 tokens, but only 4"),
     ],
 )

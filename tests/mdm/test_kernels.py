@@ -38,6 +38,21 @@ def fast_of(spec: object, dtype: torch.dtype = torch.float32) -> FastDenoiser:
     return FastDenoiser(network_of(spec), STEPS, device=DEVICE, dtype=dtype, kernels=True)  # type: ignore[arg-type]
 
 
+def use_tiles(fast: FastDenoiser, engine: Engine, tiles: str) -> None:
+    """Step with these tiles, for any number of rows."""
+    from motion_service.mdm import kernels_few, kernels_many
+    from motion_service.mdm.kernels_launch import Tile
+
+    if engine == "few":
+        chosen = getattr(kernels_few, tiles)
+        chosen = dataclasses.replace(chosen, cross=chosen.cross._replace(columns=chosen.cross.columns and 16))
+        fast._few = kernels_few.FewRows(fast.weights, fast.folds, 60, early=fast.early, tiles=chosen)
+    else:
+        chosen = dataclasses.replace(getattr(kernels_many, tiles), attention=Tile(16, 16, 4))  # keys in two blocks
+        chosen = dataclasses.replace(chosen, cross=chosen.cross._replace(columns=chosen.cross.columns and 32))
+        fast._many = kernels_many.ManyRows(fast.weights, fast.folds, early=fast.early, tiles=chosen)
+
+
 def philox_normal(seed: int, step: int, frames: int, features: int) -> np.ndarray:
     """The definition of the noise, in numpy: Philox-4x32-10 (Salmon et al. 2011), then Box-Muller. (T, F)"""
     wide = np.uint64(2**32)
@@ -102,6 +117,25 @@ def test_mixed_clips_with_pauses_equal_the_denoiser(spec: object, tokens: int, e
         torch.testing.assert_close(pool.read([slot], one.frames)[0].cpu(), answer_of(network, pool, one), **EXACT)
 
 
+@pytest.mark.parametrize("spec", [SPEC, TARGETED], ids=["clip", "target"])
+@pytest.mark.parametrize(
+    ("engine", "tiles"),
+    [("few", "UP_TO_80_ROWS"), ("few", "MORE_ROWS"), ("many", "UP_TO_4096_ROWS"), ("many", "MORE_ROWS")],
+)
+def test_long_texts_share_a_batch_with_short_ones(spec: object, engine: Engine, tiles: str) -> None:
+    """Texts of one to three entries, the last of them full, half full, or hidden in part."""
+    fast = fast_of(spec)
+    network = network_of(spec)  # type: ignore[arg-type]
+    use_tiles(fast, engine, tiles)
+    pool = pool_of(fast, 4, 4)
+    asked = [
+        ask(network, seed, frames, tokens=tokens, hidden=hidden)
+        for seed, (frames, tokens, hidden) in enumerate([(14, 8, 0), (17, 3, 0), (9, 10, 1), (1, 5, 0)])
+    ]
+    for one, frames in zip(asked, together(fast, pool, asked, engine), strict=True):
+        torch.testing.assert_close(frames.cpu(), answer_of(network, pool, one), **EXACT)
+
+
 @pytest.mark.parametrize("engine", ["few", "many"])
 def test_several_steps_at_once_are_the_same_and_end_with_the_plan(engine: Engine) -> None:
     fast = fast_of(SPEC)
@@ -128,20 +162,11 @@ def test_several_steps_at_once_are_the_same_and_end_with_the_plan(engine: Engine
 )
 def test_tiles_change_nothing(engine: Engine, tiles: str) -> None:
     """Norms that go along or are folded forward, rows whole or in pieces, a tile a program or several."""
-    from motion_service.mdm import kernels_few, kernels_many
-    from motion_service.mdm.kernels_launch import Tile
-
     fast = fast_of(SPEC)
     network = network_of(SPEC)
+    use_tiles(fast, engine, tiles)
     pool = pool_of(fast, 2, 4)
     asked = [ask(network, 1, 17), ask(network, 2, 8)]
-    if engine == "few":
-        chosen = getattr(kernels_few, tiles)
-        chosen = dataclasses.replace(chosen, cross=chosen.cross._replace(columns=chosen.cross.columns and 16))
-        fast._few = kernels_few.FewRows(fast.weights, fast.folds, 60, early=fast.early, tiles=chosen)
-    else:
-        chosen = dataclasses.replace(getattr(kernels_many, tiles), attention=Tile(16, 16, 4))  # keys in two blocks
-        fast._many = kernels_many.ManyRows(fast.weights, fast.folds, early=fast.early, tiles=chosen)
     for one, frames in zip(asked, together(fast, pool, asked, engine), strict=True):
         torch.testing.assert_close(frames.cpu(), answer_of(network, pool, one), **EXACT)
 
@@ -163,7 +188,7 @@ def test_engines_make_the_same_noise_in_any_pool() -> None:
 
 def test_given_noise_is_refused() -> None:
     pool: Pool = pool_of(fast_of(SPEC), 1, 4)
-    start = ask(network_of(SPEC), 1, 5).start(0, 0)
+    start = ask(network_of(SPEC), 1, 5).start(0, (0,))
     with pytest.raises(ValueError, match="needs plain PyTorch"):
         pool.begin([start._replace(draw=lambda k: torch.zeros(5, 19))])
 
