@@ -242,6 +242,19 @@ export function n(value: number, digits = 0): string {
   return format.format(value);
 }
 
+const ACTIONS_JA: Readonly<Record<string, string>> = {
+  walk: "歩く", run: "走る", jump: "跳ぶ", turn: "曲がる", sit: "座る", "stand-up": "立ち上がる", crouch: "しゃがむ", crawl: "這う",
+  climb: "登る", swim: "泳ぐ", dance: "踊る", wave: "手を振る", raise: "挙げる", bow: "お辞儀", salute: "敬礼", guide: "案内",
+  call: "呼ぶ", point: "指す", clap: "拍手", nod: "うなずく", "shake-head": "首を振る", shrug: "肩をすくめる", think: "考える",
+  laugh: "笑う", cry: "泣く", talk: "話す", idle: "待機", kick: "蹴る", punch: "殴る", slash: "斬る", aim: "狙う", throw: "投げる",
+  catch: "受け取る", push: "押す", pull: "引く", "pick-up": "拾う", drink: "飲む", eat: "食べる", wash: "洗う", drive: "運転",
+  cartwheel: "側転", flip: "宙返り", roll: "転がる", fall: "倒れる", stretch: "伸びる", look: "見る", hug: "抱きしめる", cheer: "喜ぶ",
+  left: "左", right: "右", both: "両方", forward: "前", backward: "後ろ",
+};
+
+/** An action or direction as the service names it. */
+export const actionName = (name: string): string => (language === "ja" ? (ACTIONS_JA[name] ?? name) : name);
+
 const EXAMPLES: Record<Language, readonly string[]> = {
   en: ["waves happily with the right hand", "walks forward, then bows deeply", "raises both hands and dances", "points to the left"],
   ja: ["元気に右手を振る", "前に歩いてから深くお辞儀する", "両手を上げて踊る", "こちらへどうぞと案内する"],

@@ -1,6 +1,6 @@
 // What a result is at a glance: a banner when no model made it, facts, what was understood, warnings.
 import { h, type Child } from "../dom.ts";
-import { n, t, tOr } from "../strings.ts";
+import { actionName, n, t, tOr } from "../strings.ts";
 import type { MotionResponse, PromptPlanOut } from "../wire.ts";
 import { icon } from "./icons.ts";
 import { reasonText } from "./request.ts";
@@ -40,8 +40,8 @@ export function facts({ fps, duration_sec, metadata }: MotionResponse): HTMLElem
 /** The actions of a prompt, in order. */
 export function planChips(plan: PromptPlanOut): HTMLElement {
   const chips = plan.segments.map(({ text, action, detail, seconds }) => {
-    const name = action === "none" ? t("plan.none") : action === null ? t("plan.unknown") : action;
-    const more = [...detail, ...(seconds === null ? [] : [`${n(seconds, 2)} s`])];
+    const name = action === "none" ? t("plan.none") : action === null ? t("plan.unknown") : actionName(action);
+    const more = [...detail.map(actionName), ...(seconds === null ? [] : [`${n(seconds, 2)} s`])];
     return h("li", { title: text }, h("b", {}, name), more.length > 0 && ` ${more.join(", ")}`);
   });
   return h("ul", { class: "plan", "aria-label": t("plan.title") }, ...(chips.length ? chips : [h("li", {}, t("plan.idle"))]));

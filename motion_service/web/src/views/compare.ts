@@ -15,10 +15,9 @@ const SECONDS = 4;
 
 /** One of the two. */
 class Side {
-  readonly element: HTMLElement;
   readonly fields: HTMLElement;
   readonly show: Show;
-  private readonly about = h("div", { class: "summary" });
+  readonly about: HTMLElement;
   private readonly providers: HTMLSelectElement;
   private readonly seed: HTMLInputElement;
 
@@ -29,7 +28,7 @@ class Side {
     seedInput.value = String(seed);
     [this.providers, this.seed] = [providers, seedInput];
     this.fields = h("fieldset", {}, h("legend", {}, t(key)), h("div", { class: "fields" }, providerField, seedField));
-    this.element = h("section", { class: "side", "aria-label": t(key) }, h("div", { class: "card" }, this.show.element), this.about);
+    this.about = h("section", { class: "summary side", "aria-label": t(key) });
     app.facts.watch((now) => fillProviders(this.providers, now));
     app.avatar.watch((avatar) => void this.show.setAvatar(avatar).catch((error) => complain(error, t("avatar.failed"))));
   }
@@ -76,8 +75,9 @@ export class CompareView implements View {
       event.preventDefault();
       void this.run();
     });
-    const stages = h("div", { class: "sides" }, a.element, b.element);
-    this.element = h("div", { class: "compare" }, form, h("div", { class: "card bar" }, this.transport.element), stages);
+    const stages = h("div", { class: "stages" }, a.show.element, b.show.element);
+    const card = h("div", { class: "card" }, stages, this.transport.element);
+    this.element = h("div", { class: "compare" }, form, card, h("div", { class: "sides" }, a.about, b.about));
   }
 
   setVisible(visible: boolean): void {
