@@ -60,7 +60,8 @@ function start(): void {
   const compare = new CompareView(app);
   const views: Record<Name, View> = { generate: new GenerateView(app, result), live, compare, judge, health: new HealthView(app) };
   const main = h("main", { id: "main", tabindex: -1 }, ...Object.values(views).map(({ element }) => element));
-  document.body.append(header(app), main);
+  const footer = h("footer", {}, h("a", { href: "licences.md" }, t("foot.licences")));
+  document.body.append(header(app), main, footer);
   mountNotices();
   takeDrops(app);
 

@@ -11,6 +11,7 @@ const TABLE = {
   "state.open": ["connected", "接続中"],
   "state.connecting": ["connecting …", "接続しています…"],
   "state.lost": ["not connected, trying again …", "切断されました。再接続しています…"],
+  "foot.licences": ["Licences", "ライセンス"],
   "error.title": ["That did not work", "うまくいきませんでした"],
   "error.network": ["The service does not answer.", "サービスが応答しません。"],
   "close": ["Close", "閉じる"],
