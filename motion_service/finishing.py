@@ -95,11 +95,14 @@ class ProcessFinisher:
     """
 
     def __init__(self, store: ArtifactStore, count: int, log_level: str) -> None:
+        """The processes begin to get ready at once, beside whatever else is loaded."""
         setup = partial(_new_handler, store, log_level)
         self._here = ThreadFinisher(store)
         self._makers = Processes(count, setup, name="motion-answers")
         self._writer = Processes(1, setup, niceness=LATE_NICENESS, name="motion-artifacts")
         self._loop: asyncio.AbstractEventLoop | None = None
+        for processes in (self._makers, self._writer):
+            processes.launch()
 
     async def start(self) -> None:
         """Returns when every process is ready. Raises GenerationFailed when one does not start."""

@@ -181,7 +181,9 @@ def _official_maker(
             log_event("checkpoint warning", level=logging.WARNING, provider=name, warning=warning)
         encoder = encoders(checkpoint.config.text_encoder)
         sampler = load_sampler(checkpoint, encoder, config.data_dir, settings.device, program(), half=settings.half)
-        return (LiveOfficialSource if sampler.is_windowed else EditingOfficialSource)(name, sampler, worker, settings)
+        source = (LiveOfficialSource if sampler.is_windowed else EditingOfficialSource)(name, sampler, worker, settings)
+        sampler.shrink()
+        return source
 
     return make
 

@@ -108,8 +108,9 @@ def load_service(config: Config) -> Service:
     defaults = load_defaults(config, avatars)
     on_gpu = choose_device(config) == "cuda"
     worker = Worker(costs=h100_costs() if on_gpu else cpu_costs())
-    sources = load_sources(config, worker)
     store = ArtifactStore(config.output_dir, config.data_root, config.mount_path)
+    finisher = load_finisher(config, store)  # its processes load beside the models
+    sources = load_sources(config, worker)
     placeholder = PlaceholderSource() if config.placeholder else None
     rates: dict[Route, float] = {"generate": config.mdm_fps, "dip": config.dip_fps}
     read_smpl = cache(partial(load_smpl, config.smpl_dir or config.data_dir / "body_models" / "smpl"))
@@ -119,7 +120,6 @@ def load_service(config: Config) -> Service:
         read_smpl()  # better no service than one that refuses every request
     admission = Admission(config.queue_size or (GPU_QUEUE if on_gpu else CPU_QUEUE))
     llm = load_llm(config)
-    finisher = load_finisher(config, store)
     pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm, finisher)
     return Service(Jobs(pipeline), worker, sources)
 

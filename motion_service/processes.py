@@ -41,6 +41,8 @@ RETRY_START_S: Final = 1.0
 Handler = Callable[[Any], Any]
 Result = TypeVar("Result")
 
+_Child = tuple[BaseProcess, socket.socket]
+"""A process, and the near end of its socket pair."""
 _LENGTH: Final = struct.Struct("!Q")
 _BUFFER: Final = 4 * 2**20  # bytes: a whole reply, so that it is read in few pieces
 _SPAWN: Final = multiprocessing.get_context("spawn")
@@ -93,10 +95,17 @@ class Processes:
         self._calls: set[asyncio.Task[bytes]] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._launched: list[_Child] = []
+
+    def launch(self) -> None:
+        """Let them begin to get ready, without an event loop; :meth:`start` waits for them."""
+        atexit.register(self._kill)
+        self._launched = [self._new_child() for _ in range(self._count)]
 
     async def start(self) -> None:
         """Start them all; returns when every one is ready. Raises :class:`ProcessDied` when one does not start."""
-        atexit.register(self._kill)
+        if not self._launched:
+            atexit.register(self._kill)
         await asyncio.gather(*(self._start_one() for _ in range(self._count)))
 
     async def call(self, message: Any) -> Any:
@@ -131,8 +140,8 @@ class Processes:
 
     def _kill(self) -> None:
         """For an end without :meth:`stop`."""
-        for process in self._all:
-            process.child.kill()
+        for child in [*(child for child, _ in self._launched), *(process.child for process in self._all)]:
+            child.kill()
 
     async def _exchange(self, data: bytes) -> bytes:
         """One call to one process; when nobody waits for it any more, the process still is read out and kept."""
@@ -170,14 +179,19 @@ class Processes:
                 return await self._start_one()
             await asyncio.sleep(RETRY_START_S)
 
-    async def _start_one(self) -> None:
+    def _new_child(self) -> _Child:
+        """Returns before it is ready."""
         near, far = socket.socketpair()
         for end in (near, far):
             with suppress(OSError):  # the system may set a lower limit
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         child = _SPAWN.Process(target=_serve, args=(far, self._setup, self._niceness), name=self._name, daemon=True)
         with far:
-            await asyncio.to_thread(child.start)
+            child.start()
+        return child, near
+
+    async def _start_one(self) -> None:
+        child, near = self._launched.pop() if self._launched else await asyncio.to_thread(self._new_child)
         process = _Process(child, *await asyncio.open_unix_connection(sock=near, limit=_BUFFER))
         self._all.add(process)
         try:

@@ -137,6 +137,39 @@ def broken_setup() -> Handler:
     raise RuntimeError("no library")
 
 
+LAUNCHING = """
+import sys
+from motion_service.processes import Processes
+from tests.test_processes import new_handler
+
+if __name__ == "__main__":
+    pool = Processes(2, new_handler)
+    pool.launch()
+    print(*(child.pid for child, _ in pool._launched), flush=True)
+    sys.exit(7)
+"""
+
+
+async def test_launched_before_the_event_loop_they_start_the_same() -> None:
+    pool = Processes(2, new_handler)
+    pool.launch()
+    pids = {child.pid for child, _ in pool._launched}
+    await pool.start()
+    assert {process.child.pid for process in pool._all} == pids
+    assert await pool.call(("echo", 5)) == 5
+    await pool.stop()
+
+
+def test_launched_and_never_started_they_end_with_their_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(LAUNCHING)
+    done = subprocess.run(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, timeout=60, env=own_package()
+    )
+    assert done.returncode == 7
+    assert_gone([int(pid) for pid in done.stdout.split()])
+
+
 PARENT = """
 import asyncio, os, sys
 from motion_service.processes import Processes
@@ -161,14 +194,23 @@ if __name__ == "__main__":
 def test_none_outlives_its_parent(tmp_path: Path, end: str) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
-    root = str(Path(__file__).resolve().parents[1])
     command = [sys.executable, str(script), end]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": root}) as parent:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=own_package()) as parent:
         assert parent.stdout is not None
         pids = [int(pid) for pid in parent.stdout.readline().split()]
-        assert len(pids) == 2
         if end == "kill":
             parent.kill()
+    assert_gone(pids)
+
+
+def own_package() -> dict[str, str]:
+    """Environment of a program that imports this checkout."""
+    return os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+
+
+def assert_gone(pids: list[int]) -> None:
+    """Two processes have ended, or soon do."""
+    assert len(pids) == 2
     for _ in range(300):
         if not any(is_alive(pid) for pid in pids):
             return

@@ -211,6 +211,11 @@ class OfficialSampler:
             return denoise
         return inpainted(denoise, conditions.keep.to(self.device), conditions.motion.to(self.device))
 
+    def shrink(self) -> None:
+        """Keep the network in the dtype that it computes in. What others have packed from it stays as exact as it was."""
+        if self._casts:
+            self.network.to(self._autocast)
+
     @property
     def _casts(self) -> bool:
         return self._autocast is not None and self.device.type == "cuda"

@@ -1,4 +1,4 @@
-"""Which entries of a text table hold which text: texts in use stay, of the others the least recently used goes first."""
+"""Which entries of a text table hold which text: texts in use stay, of the others the least recently used goes."""
 
 from __future__ import annotations
 
