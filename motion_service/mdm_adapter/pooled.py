@@ -113,7 +113,6 @@ class PooledResident:
         self._new_fast, self._encode_target = new_fast, encode_target
         self._sizes, self._graphs, self._name = sizes, graphs, name
         self._reason = ""
-        self._launched = {True: 0, False: 0}
         self._build(kernels=True)
 
     def _build(self, *, kernels: bool) -> None:
@@ -163,7 +162,6 @@ class PooledResident:
                     self._time(length, width, costs)
             except torch.OutOfMemoryError:
                 self._give_up(width)
-        self._launched = {True: 0, False: 0}
 
     def _compile_ahead(self) -> None:
         """Compile the kernels of every shape at once; where that fails, each is compiled when it is first launched."""
@@ -252,8 +250,7 @@ class PooledResident:
             "device": self._fast.device.type,
             "dtype": str(self._fast.weights.dtype).removeprefix("torch."),
             "graphs": sum(self._is_mine(key) for key in self._graphs.keys) if self._graphs.enabled else 0,
-            "graph_hits": self._launched[True],
-            "graph_misses": self._launched[False] if self._graphs.enabled else 0,
+            **self._graphs.counts(self._is_mine),
             "widest": self.limits.batches[-1],
             "in_flight": len(self._slots),
             "memory_mb": round(self.nbytes / 2**20),
@@ -364,7 +361,6 @@ class PooledResident:
         self._graphs.record((self._name, *key), work, warm=warm)
 
     def _run(self, key: tuple[Hashable, ...]) -> None:
-        self._launched[self._graphs.is_recorded((self._name, *key))] += 1
         self._graphs.run((self._name, *key))
 
     def _is_mine(self, key: Hashable) -> TypeGuard[tuple[Hashable, ...]]:
