@@ -7,13 +7,15 @@ import { t } from "../strings.ts";
 import type { MotionResponse } from "../wire.ts";
 import { Files } from "./files.ts";
 import { readBody } from "./kinematics.ts";
-import { measure } from "./measures.ts";
+import { measure, type Measures } from "./measures.ts";
 import { metadataSection } from "./metadata.ts";
 import { Plots } from "./plots.ts";
 import { qualityTable } from "./quality.ts";
 
 export class Judgement {
   readonly element: HTMLElement;
+  /** What is plotted; null before there is something. */
+  measures: Measures | null = null;
   private readonly quality = h("div", {});
   private readonly metadata = h("div", {});
   private readonly plots: Plots;
@@ -50,6 +52,7 @@ export class Judgement {
   private draw(): void {
     const { answer, figure } = this.player;
     if (!answer || !figure.value) return;
-    this.plots.set(measure(readAnswer(answer), readBody(figure.value.vrm)), answer.metadata.contacts);
+    this.measures = measure(readAnswer(answer), readBody(figure.value.vrm));
+    this.plots.set(this.measures, answer.metadata.contacts);
   }
 }

@@ -19,7 +19,7 @@ export function choiceField(key: Key, options: readonly (readonly [string, strin
   return [h("div", { class: "field" }, h("label", { for: id }, t(key)), select), select];
 }
 
-/** Every engine there may be, those that are not loaded too: asking for one shows what happens then. */
+/** The engines that are loaded, the choice that the service makes, and the placeholder. */
 export function providerOptions(facts: DiagnosticsOut | null): [string, string][] {
   const loaded = facts?.providers ?? [];
   const known = ["mdm", "mdm-encoder", "dip", "mini"].filter((name) => loaded.includes(name));

@@ -23,15 +23,12 @@ export class GenerateView implements View {
     const side = h("section", { class: "panel", "aria-label": t("nav.generate") }, this.form.element, new AvatarPicker(app).element);
     this.element = h("div", { class: "split" }, side);
     app.facts.watch((facts) => this.form.setFacts(facts));
-    app.avatar.watch(({ id }) => id && app.result.value === null && this.result.show.figure.value === null);
-    this.result.show.figure.watch((figure) => {
-      if (figure && !app.result.value) this.result.show.say(t("stage.empty"));
-    });
   }
 
   setVisible(visible: boolean): void {
     if (visible) {
       this.element.append(this.result.element);
+      this.result.invite(t("stage.empty"));
       if (matchMedia("(pointer: fine)").matches) this.form.focus();
     }
   }
@@ -40,10 +37,7 @@ export class GenerateView implements View {
     this.form.setBusy(true);
     try {
       const answer = await this.making.ask({ ...request, avatar: this.app.avatar.value.id });
-      if (answer) {
-        this.result.show.say("");
-        this.app.result.value = answer;
-      }
+      if (answer) this.app.result.value = answer;
     } catch (error) {
       complain(error);
     } finally {

@@ -19,22 +19,20 @@ export class JudgeView implements View {
     this.jobs = new JobsList(app, (id) => void this.open(id));
     this.element = h("div", { class: "split" }, this.jobs.element);
     app.result.watch((answer) => this.jobs.select(answer?.job_id ?? ""));
-    result.show.figure.watch((figure) => {
-      if (figure && !app.result.value) result.show.say(t("judge.pick"));
-    });
   }
 
   setVisible(visible: boolean): void {
-    if (visible) this.element.append(this.result.element);
+    if (visible) {
+      this.element.append(this.result.element);
+      this.result.invite(t("judge.pick"));
+    }
     this.jobs.setVisible(visible);
   }
 
   /** Show a job by its id, as a link names it. */
   async open(id: string): Promise<void> {
     try {
-      const answer = await this.find(id);
-      this.result.show.say("");
-      this.app.result.value = answer;
+      this.app.result.value = await this.find(id);
     } catch (error) {
       const isGone = error instanceof ServiceError && error.status === 404;
       complain(error, isGone ? t("judge.forgotten") : undefined);

@@ -14,7 +14,8 @@ export class ResultView {
   readonly element: HTMLElement;
   readonly show = new Show(t("stage.label"));
   private readonly transport = new Transport([this.show]);
-  private readonly judgement: Judgement;
+  readonly judgement: Judgement;
+  private invitation = "";
   private readonly banner = h("div", { class: "slot" });
   private readonly summary = h("div", { class: "summary" });
 
@@ -34,6 +35,7 @@ export class ResultView {
       this.judgement.element,
     );
     app.avatar.watch((avatar) => void this.show.setAvatar(avatar).catch((error) => complain(error, t("avatar.failed"))));
+    this.show.figure.watch(() => this.invite(this.invitation));
     app.result.watch((answer) => answer && this.set(answer));
   }
 
@@ -41,8 +43,15 @@ export class ResultView {
     this.show.setVisible(visible);
   }
 
+  /** Words on the stage while nothing was made. */
+  invite(words: string): void {
+    this.invitation = words;
+    if (this.show.figure.value && !this.show.answer) this.show.say(words);
+  }
+
   private set(answer: MotionResponse): void {
     this.show.play(answer);
+    this.show.say("");
     this.transport.restart();
     refill(this.banner, placeholderBanner(answer));
     const { prompt, prompt_plan, warnings } = answer.metadata;
