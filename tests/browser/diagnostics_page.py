@@ -113,7 +113,7 @@ def opened(viewer: Viewer, url: str, **options: Any) -> Iterator[DiagnosticsPage
     """A tab of its own, checked at the end."""
     browser = viewer.page.context.browser
     assert browser is not None
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "locale": "en-US", **options})
+    context = browser.new_context(**{"viewport": {"width": 900, "height": 560}, "locale": "en-US", **options})
     try:
         tab = DiagnosticsPage(context.new_page(), url)
         yield tab
