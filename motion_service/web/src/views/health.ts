@@ -8,6 +8,8 @@ import { BenchmarkCard } from "./benchmark.ts";
 import { EventLog } from "./log.ts";
 
 const PERIOD = 2000; // ms
+/** In the order of the flow; one that is not known comes first. */
+const STAGES = ["plan", "text", "queue", "sample", "generate", "decode", "finish", "total"];
 
 export class HealthView implements View {
   readonly element: HTMLElement;
@@ -122,7 +124,7 @@ function engines({ engines: all }: DiagnosticsOut): HTMLElement {
 function times({ stages_ms }: DiagnosticsOut): HTMLElement {
   const most = Math.max(1, ...Object.values(stages_ms).map(({ p95 }) => p95));
   const rows = Object.entries(stages_ms)
-    .sort(([a], [b]) => Number(a === "total") - Number(b === "total"))
+    .sort(([a], [b]) => STAGES.indexOf(a) - STAGES.indexOf(b))
     .map(([stage, { p50, p95, count }]) => {
       const [typical, high] = [h("span", { class: "p50" }), h("span", { class: "p95" })];
       typical.style.width = `${(100 * p50) / most}%`;

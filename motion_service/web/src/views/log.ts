@@ -24,11 +24,14 @@ export class EventLog {
     if (job) this.lines.set(job, line);
     const time = new Date().toLocaleTimeString(language);
     const link = job && event.type === "job_done" ? h("a", { href: `?job=${job}#judge` }, job.slice(0, 8)) : job.slice(0, 8);
-    line.replaceChildren(h("time", {}, time), h("code", {}, link), h("span", { class: event.type }, words(event)));
+    line.replaceChildren(h("time", {}, time), h("code", {}, link), h("span", { class: kind(event) }, words(event)));
     if (event.type === "job_done" || event.type === "job_failed") this.lines.delete(job);
     while (this.list.childElementCount > KEPT) this.list.lastElementChild?.remove();
   }
 }
+
+const kind = (event: DiagnosticsEvent): string =>
+  event.type === "job_done" && event.fallback_used ? "placeholder" : event.type;
 
 function words(event: DiagnosticsEvent): string {
   switch (event.type) {
