@@ -35,7 +35,7 @@ LEVELS: dict[str, int] = {
         ],
         2,
     ),
-    **dict.fromkeys(["vrm", "download"], 3),
+    **dict.fromkeys(["vrm", "download", "figure"], 3),
     **dict.fromkeys(["export", "placeholder", "quality", "mdm_adapter"], 4),
     **dict.fromkeys(["edit", "speak", "timeline", "training", "answer", "finishing", "verify", "sampling"], 5),
     "pipeline": 6,
