@@ -108,12 +108,15 @@ class Jobs:
         """Those that are not answered yet, oldest first."""
         return [record for record in self._records.values() if record.progress is not None]
 
-    def position(self, record: JobRecord) -> int:
-        """How many that came before ``record`` still wait for the model; 0 when it is the next one, or has begun."""
-        if not record.waits:
-            return 0
-        waiting = [other.job_id for other in self._records.values() if other.waits]
-        return waiting.index(record.job_id) if record.job_id in waiting else 0
+    def positions(self) -> dict[str, int]:
+        """{job id: how many that came before it still wait for the model} of those that run; 0 for the next one, and
+        for what has begun.
+        """
+        positions, waiting = {}, 0
+        for record in self.running():
+            positions[record.job_id] = waiting if record.waits else 0
+            waiting += record.waits
+        return positions
 
     def close(self) -> None:
         """Finish the artifact being written and give up those that wait."""
@@ -126,7 +129,7 @@ class Jobs:
         while len(self._records) > KEPT_JOBS:
             self._records.popitem(last=False)
         if self.events.readers:
-            self.events.tell("job_queued", **_name(record), position=self.position(record))
+            self.events.tell("job_queued", **_name(record), position=self.positions()[record.job_id])
         return record
 
     def _tell_done(self, record: JobRecord) -> None:

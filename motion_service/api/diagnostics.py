@@ -113,8 +113,9 @@ class Watch:
         gone = self._known.keys() - {record.job_id for record in running}
         for job_id in gone:
             del self._known[job_id]
+        positions = self._jobs.positions()
         for record in running:
-            now = job_progress(self._jobs, record)
+            now = job_progress(record, positions[record.job_id])
             state = (now["position"], now["done"], now["steps"])
             before = self._known.get(record.job_id)
             if state == before or (before is not None and now["done"] == 0 and state[0] == before[0]):
@@ -127,11 +128,11 @@ class Watch:
                 yield {**name, "type": "job_queued", "position": now["position"]}
 
 
-def job_progress(jobs: Jobs, record: JobRecord) -> dict[str, int]:
+def job_progress(record: JobRecord, position: int) -> dict[str, int]:
     """Fields of :class:`~motion_service.job_schemas.JobProgress` of a job that runs."""
     progress = record.progress
     done, steps = (progress.done, progress.steps) if progress is not None else (0, 0)
-    return {"position": jobs.position(record), "done": done, "steps": steps}
+    return {"position": position, "done": done, "steps": steps}
 
 
 async def _until_left(socket: WebSocket) -> None:

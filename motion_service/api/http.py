@@ -123,17 +123,18 @@ def _motion_routes(jobs: Jobs, answering: Answering) -> APIRouter:
     @router.get("/v1/motion/jobs", response_model=JobList, responses=problem_responses(401, 422))
     async def list_jobs(limit: Annotated[int, Query(ge=1, le=256)] = 20) -> dict[str, Any]:
         """Recent jobs, newest first."""
-        return {"jobs": [_job_to_wire(jobs, record) for record in jobs.recent(limit)]}
+        positions = jobs.positions()
+        return {"jobs": [_job_to_wire(record, positions) for record in jobs.recent(limit)]}
 
     @router.get("/v1/motion/jobs/{job_id}", response_model=JobOut, responses=problem_responses(401, 404))
     async def get_job(job_id: str) -> dict[str, Any]:
         """One job: its state and its files."""
-        return _job_to_wire(jobs, jobs.find(job_id))
+        return _job_to_wire(jobs.find(job_id), jobs.positions())
 
     return router
 
 
-def _job_to_wire(jobs: Jobs, record: JobRecord) -> dict[str, Any]:
+def _job_to_wire(record: JobRecord, positions: Mapping[str, int]) -> dict[str, Any]:
     return {
         "job_id": record.job_id,
         "state": record.state,
@@ -142,7 +143,7 @@ def _job_to_wire(jobs: Jobs, record: JobRecord) -> dict[str, Any]:
         "metadata": record.metadata,
         "artifacts": record.artifacts,
         "thumbnail": f"/v1/motion/jobs/{record.job_id}/thumbnail" if record.state == "done" else None,
-        "progress": job_progress(jobs, record) if record.progress else None,
+        "progress": job_progress(record, positions[record.job_id]) if record.progress else None,
     }
 
 
