@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 SHOW = "window.diagnostics.result.show"
+LIVE = "window.diagnostics.live"
 STARTED_MS = 30_000
 
 
@@ -43,7 +44,9 @@ class DiagnosticsPage:
     def open(self, place: str = "") -> DiagnosticsPage:
         """Go there, and wait for the avatar where there is one to be seen."""
         self.page.goto(f"{self.url}/{place}")
-        self.until(f"window.diagnostics && {SHOW}.figure.value")
+        self.until("!!window.diagnostics")
+        shown = f"{SHOW}, {LIVE}.show, ...window.diagnostics.compare.sides.map(side => side.show)"
+        self.until(f"[{shown}].every(show => !show.element.offsetParent || show.figure.value)")
         return self
 
     def until(self, condition: str, argument: Any = None) -> None:

@@ -19,7 +19,7 @@ from motion_service.api.page import BUILT
 from motion_service.vrm.body import MANNEQUIN_BODY
 from tests.browser.answers import play
 from tests.browser.conftest import Viewer
-from tests.browser.diagnostics_page import SHOW, DiagnosticsPage, opened
+from tests.browser.diagnostics_page import LIVE, SHOW, DiagnosticsPage, opened
 from tests.browser.installed import demand
 from tests.browser.service_process import ServiceProcess
 from tests.fakes import MINI, FakeSource
@@ -30,7 +30,6 @@ pytestmark = pytest.mark.browser
 
 TOLERANCE = 1e-3
 """m, between bones in the scene and our kinematics."""
-LIVE = "window.diagnostics.live"
 MAX_BUNDLE = 1_200_000
 """Bytes."""
 

@@ -19,25 +19,37 @@ export class Show {
   readonly element: HTMLElement;
   /** The avatar on the stage; null until it is read. */
   readonly figure = new Signal<Figure | null>(null);
-  readonly stage: Stage | null;
+  /** Null before anybody has looked at it, and where there is no WebGL. */
+  stage: Stage | null = null;
   answer: MotionResponse | null = null;
   choice: PlayChoice = { loop: true, smooth: true, speed: 1 };
   overlays: Overlays = { skeleton: false, contacts: true, path: true };
   /** Called with each picture. */
   onFrame: () => void = () => {};
+  /** Called with what was wrong with an avatar. */
+  onError: (error: unknown) => void = console.warn;
   private readonly curtain = h("p", { class: "curtain", role: "status" });
   private avatar: AvatarChoice | null = null;
+  private opened = false;
 
-  constructor(label: string) {
-    this.stage = openStage(label);
-    this.element = h("div", { class: "show" }, this.stage?.element, this.curtain);
-    if (!this.stage) return this.say(t("stage.none")), this;
+  constructor(private readonly label: string) {
+    this.element = h("div", { class: "show" }, h("div", { class: "stage" }), this.curtain);
     this.say(t("avatar.loading"));
+  }
+
+  /** Set up what it takes to be seen, the first time that it is. */
+  private open(): void {
+    if (this.opened) return;
+    this.opened = true;
+    this.stage = openStage(this.label);
+    if (!this.stage) return this.say(t("stage.none"));
+    this.element.firstElementChild?.replaceWith(this.stage.element);
     this.stage.follow = () => this.figure.value?.place ?? this.stage!.scene.position;
     this.stage.onFrame = (seconds) => {
       this.figure.value?.update(seconds);
       this.onFrame();
     };
+    void this.load();
   }
 
   get playback(): Playback | null {
@@ -45,6 +57,7 @@ export class Show {
   }
 
   setVisible(visible: boolean): void {
+    if (visible) this.open();
     this.stage?.setVisible(visible);
   }
 
@@ -55,14 +68,28 @@ export class Show {
   }
 
   /** Put another avatar there; what is played goes on with it. */
-  async setAvatar(avatar: AvatarChoice): Promise<void> {
-    if (!this.stage || avatar === this.avatar) return;
+  setAvatar(avatar: AvatarChoice): void {
+    if (avatar === this.avatar) return;
     this.avatar = avatar;
-    const figure = await Figure.load(await avatar.read());
-    if (this.avatar !== avatar) return figure.dispose(); // yet another one was chosen meanwhile
+    if (this.opened) void this.load();
+  }
+
+  private async load(): Promise<void> {
+    const { avatar, stage } = this;
+    if (!avatar || !stage) return;
+    try {
+      const figure = await Figure.load(await avatar.read());
+      if (this.avatar === avatar) this.put(figure, stage);
+      else figure.dispose(); // yet another one was chosen meanwhile
+    } catch (error) {
+      this.onError(error);
+    }
+  }
+
+  private put(figure: Figure, stage: Stage): void {
     const time = this.playback?.time ?? 0;
     this.figure.value?.dispose();
-    this.stage.scene.add(figure.root);
+    stage.scene.add(figure.root);
     this.say("");
     figure.setOverlays(this.overlays);
     this.figure.value = figure;

@@ -30,7 +30,8 @@ class Side {
     this.fields = h("fieldset", {}, h("legend", {}, t(key)), h("div", { class: "fields" }, providerField, seedField));
     this.about = h("section", { class: "summary side", "aria-label": t(key) });
     app.facts.watch((now) => fillProviders(this.providers, now));
-    app.avatar.watch((avatar) => void this.show.setAvatar(avatar).catch((error) => complain(error, t("avatar.failed"))));
+    this.show.onError = (error) => complain(error, t("avatar.failed"));
+    app.avatar.watch((avatar) => this.show.setAvatar(avatar));
   }
 
   get wish(): Pick<GenerateRequest, "provider" | "seed"> {
@@ -56,7 +57,6 @@ export class CompareView implements View {
     this.making = new Making(app);
     this.sides = [new Side(app, "compare.a", 1), new Side(app, "compare.b", 2)];
     this.transport = new Transport(this.sides.map(({ show }) => show));
-    this.linkViews();
     const [promptField, box] = promptBox("form.prompt", "form.placeholder", () => void this.run());
     const [secondsField, seconds] = numberField("form.seconds", t("form.fromPrompt"), { min: 0.1, max: 120 });
     seconds.value = String(SECONDS);
@@ -82,13 +82,15 @@ export class CompareView implements View {
 
   setVisible(visible: boolean): void {
     for (const { show } of this.sides) show.setVisible(visible);
+    if (visible) this.linkViews();
   }
 
   /** Turning one view turns the other. */
   private linkViews(): void {
     const [a, b] = this.sides.map(({ show }) => show.stage);
     if (!a || !b) return;
-    for (const [from, to] of [[a, b], [b, a]] as const) from.element.addEventListener("pointermove", () => to.copyView(from));
+    a.element.onpointermove = () => b.copyView(a);
+    b.element.onpointermove = () => a.copyView(b);
   }
 
   private async run(): Promise<void> {

@@ -62,7 +62,9 @@ export class LiveView implements View {
       fillProviders(this.provider, live);
       this.provider.querySelector("option[value=placeholder]")?.remove();
     });
-    app.avatar.watch((avatar) => void this.useAvatar(avatar));
+    this.show.onError = (error) => complain(error, t("avatar.failed"));
+    this.show.figure.watch((figure) => figure?.player.follow(this.stream));
+    app.avatar.watch((avatar) => this.useAvatar(avatar));
     this.enter("ended");
   }
 
@@ -78,15 +80,12 @@ export class LiveView implements View {
     return this.stream;
   }
 
-  private async useAvatar(avatar: App["avatar"]["value"]): Promise<void> {
+  /** A stream is for one body: another one begins anew. */
+  private useAvatar(avatar: App["avatar"]["value"]): void {
     const wasLive = this.stream !== null;
     this.stop();
-    try {
-      await this.show.setAvatar(avatar);
-      if (wasLive) this.start();
-    } catch (error) {
-      complain(error, t("avatar.failed"));
-    }
+    this.show.setAvatar(avatar);
+    if (wasLive) this.start();
   }
 
   private startOrStop(): void {

@@ -34,7 +34,8 @@ export class ResultView {
       this.summary,
       this.judgement.element,
     );
-    app.avatar.watch((avatar) => void this.show.setAvatar(avatar).catch((error) => complain(error, t("avatar.failed"))));
+    this.show.onError = (error) => complain(error, t("avatar.failed"));
+    app.avatar.watch((avatar) => this.show.setAvatar(avatar));
     this.show.figure.watch(() => this.invite(this.invitation));
     app.result.watch((answer) => answer && this.set(answer));
   }
