@@ -62,6 +62,9 @@ MAX_FRAMES: Final = 20_000
 """Most frames of one answer, all repetitions together: 120 s at 120 fps, or 8 clips of 120 s at 20; about 30 MB."""
 KEPT_PLANS: Final = 1024
 """Readings of prompts that are remembered, the newest: assistants ask for the same things again."""
+BRIEF_PROMPT: Final = 100
+"""Prompts of up to so many characters are read at once, in a millisecond or less: no longer than a thread takes to
+begin."""
 MDM_SECONDS: Final = 9.8
 """Longest clip of the one-shot model (196 frames at 20 fps); beyond it ``auto`` takes one that goes on."""
 
@@ -159,7 +162,8 @@ class Pipeline:
         """What is understood of a prompt, by the rules, or the language model where one is configured."""
         plan = self._plans.get(prompt)
         if plan is None:
-            plan = await asyncio.to_thread(prompt_to_plan, prompt)
+            brief = len(prompt) <= BRIEF_PROMPT
+            plan = prompt_to_plan(prompt) if brief else await asyncio.to_thread(prompt_to_plan, prompt)
             self._plans[prompt] = plan
             if len(self._plans) > KEPT_PLANS:
                 del self._plans[next(iter(self._plans))]

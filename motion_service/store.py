@@ -83,19 +83,23 @@ class ArtifactStore:
         it a moment later, and nobody waits for that: it can take as long as everything else. So a power cut may leave
         the newest files empty. Raises :class:`StorageFailed` when the disk refuses.
         """
-        final = self.path(job_id, kind)
+        name = ARTIFACT_KINDS[kind].file_name.format(job_id=job_id)
+        final = self.output_dir / name
         partial = final.with_name(f"{_PARTIAL}{uuid.uuid4().hex}-{final.name}")
+        written = False
         try:
-            final.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(final.parent, exist_ok=True)
             write(partial)
             os.replace(partial, final)
+            written = True
             self._flush_soon(final)
         except OSError as error:
             raise StorageFailed(f"the {kind} artifact could not be written") from error
         finally:
-            with suppress(OSError):  # a disk that refused the file may refuse this too; the next start sweeps it
-                partial.unlink(missing_ok=True)
-        return Artifact(job_id, kind, str(final.relative_to(self.output_dir)), self.url(job_id, kind))
+            if not written:
+                with suppress(OSError):  # a disk that refused the file may refuse this too; the next start sweeps it
+                    partial.unlink(missing_ok=True)
+        return Artifact(job_id, kind, name, self.url(job_id, kind))
 
     def _flush_soon(self, path: Path) -> None:
         """Have the file brought to the disk. Behind too many others it is left to the system, which does it in time."""

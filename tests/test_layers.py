@@ -35,7 +35,7 @@ LEVELS: dict[str, int] = {
         ],
         2,
     ),
-    **dict.fromkeys(["vrm", "download"], 3),
+    **dict.fromkeys(["vrm", "download", "figure"], 3),
     **dict.fromkeys(["export", "placeholder", "quality", "mdm_adapter"], 4),
     **dict.fromkeys(["edit", "speak", "timeline", "training", "answer", "finishing", "verify", "sampling"], 5),
     "pipeline": 6,
@@ -76,8 +76,10 @@ PART_OF = {
     "job_schemas": "schemas",
     "diagnostics_schemas": "schemas",
     "diagnostics_benchmark": "diagnostics",
-    "text_clip": "text_encoder",
-    "text_bert": "text_encoder",
+    **dict.fromkeys(
+        ["text_bert", "text_bert_network", "text_clip", "text_clip_network", "text_files", "text_tokenizers"],
+        "text_encoder",
+    ),
     "loading": "main",
     "__main__": "main",
     **dict.fromkeys(
@@ -138,6 +140,7 @@ BROAD_EXCEPT: dict[str, str] = {
     "mdm_adapter.pooled:_compile_ahead": "the edge of a compiler: this is only to save time",
     "mdm_adapter.pooled:prepare": "the edge of a compiler: whatever it throws, plain PyTorch needs none",
     "main:_prepare": "the edge of the device: the service starts, and answers say what is wrong",
+    "text_tokenizers:_open": "the edge of a library whose errors have no class but Exception",
     "together:_answer": "the edge of the thread: what the work throws is for those who asked for it",
     "mdm.convert:_unpickle": "the edge of the converting child process: a broken or hostile file can raise anything",
 }

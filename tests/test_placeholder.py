@@ -11,8 +11,9 @@ from torch import Tensor
 
 from motion_service.clips import PromptPlan, Segment, VrmClip
 from motion_service.features.vrm_native import canonical_fk
+from motion_service.figure import STANCE_DROP
 from motion_service.humanoid import CANONICAL_BONES, CANONICAL_REST, CONTACT_BONES, canonical_index
-from motion_service.placeholder import STANCE_DROP, PlaceholderSource, plan_to_placeholder
+from motion_service.placeholder import PlaceholderSource, plan_to_placeholder
 from motion_service.source import MotionSource, SourceRequest
 
 REST = torch.tensor(CANONICAL_REST)

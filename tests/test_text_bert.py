@@ -14,7 +14,7 @@ from motion_service.text_bert import BertEncoder
 from motion_service.text_encoder import LimitedTextEncoder, RememberingTextEncoder, TextEncoder, encode_texts
 from tests.mdm.official_files import write_distilbert
 
-pytest.importorskip("transformers", reason="the extra `official` is not installed")
+pytest.importorskip("transformers", reason="the extra `dev` is not installed")
 
 TEXTS = ["", "a person walking.", "Walk", "é naïve 手を振る 👋", "walk " * 30]
 

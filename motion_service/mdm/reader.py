@@ -65,6 +65,11 @@ class TextReader(nn.Module):
         self._style = [style for _, style, _ in parts]
         self._group = [(action, side) for action, _, side in parts]
 
+    @property
+    def actions(self) -> frozenset[str]:
+        """The actions that it tells apart."""
+        return frozenset(action for action, _ in self._group)
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits (B, K) of tokens (B, E)."""
         logits: Tensor = self.layers(tokens)

@@ -6,7 +6,7 @@ caption for the whole clip.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,14 +32,17 @@ class Cue:
     """What was asked for, when ``action`` or what the model makes of ``text`` is only the nearest to it."""
 
 
-def plan_to_cues(plan: PromptPlan, num_frames: int, fps: float) -> list[Cue]:
+def plan_to_cues(plan: PromptPlan, num_frames: int, fps: float, known: Collection[str] | None = None) -> list[Cue]:
     """Share ``num_frames`` among the segments of a plan, in order, as ``mini`` reads them.
+
+    ``known``: the actions that the checkpoint was trained with (``TextReader.actions``); None = all there are.
 
     Lengths asked for in words are kept, the others share what is left; when that does not add up, all are scaled.
     """
     segments = plan.segments or (Segment(plan.prompt, plan.action),)
     return [
-        _mini_cue(plan, part, frames) for part, frames in zip(segments, _shares(segments, num_frames, fps), strict=True)
+        _mini_cue(plan, part, frames, known)
+        for part, frames in zip(segments, _shares(segments, num_frames, fps), strict=True)
     ]
 
 
@@ -80,8 +83,8 @@ def _shares(segments: Sequence[Segment], num_frames: int, fps: float) -> list[in
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _mini_cue(plan: PromptPlan, part: Segment, num_frames: int) -> Cue:
-    fine = fine_action(part.action, part.detail, part.text)
+def _mini_cue(plan: PromptPlan, part: Segment, num_frames: int, known: Collection[str] | None) -> Cue:
+    fine = fine_action(part.action, part.detail, part.text, known)
     if part.action is None:
         is_read = plan.language != "other" and bool(plan.segments) and fine.name is None
         return Cue(part.text, num_frames, fine.name, asked=part.text if is_read else None)

@@ -76,11 +76,13 @@ class LiveDiffusionSource(EditingDiffusionSource):
         return await asyncio.to_thread(self._read_live, plan, seed)
 
     def _read_live(self, plan: PromptPlan, seed: int) -> tuple[LiveText, ...]:
-        cues = plan_to_cues(plan, max(1, len(plan.segments)) * self.window_frames, VRM_FPS)
+        cues = plan_to_cues(plan, max(1, len(plan.segments)) * self.window_frames, VRM_FPS, self._known)
         readings = self._read(cues, torch.Generator().manual_seed(seed))
         seconds = [part.seconds for part in plan.segments] or [plan.seconds]
         return tuple(
-            LiveText(reading.embedding, cue.caption or cue.text, length, misread([cue], [reading], self.name))
+            LiveText(
+                reading.embedding, cue.caption or cue.text, length, misread([cue], [reading], self.name, self._known)
+            )
             for cue, reading, length in zip(cues, readings, seconds, strict=True)
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,6 +72,7 @@ class DiffusionSource:
         self._checkpoint_name = checkpoint.name
         self._encoder = encoder
         self._reader = checkpoint.reader
+        self._known = checkpoint.reader.actions if checkpoint.reader else None
         self._worker = worker
         self._device = torch.device(settings.device)
         self._network = checkpoint.network.to(self._device).eval()
@@ -85,10 +86,10 @@ class DiffusionSource:
         """One clip of round(seconds * fps) frames. Raises GenerationFailed; ModelUnavailable without an encoder."""
         watch = Stopwatch()
         num_frames = max(1, round(request.seconds * self._config.fps))
-        cues = plan_to_cues(request.plan, num_frames, self._config.fps)
+        cues = plan_to_cues(request.plan, num_frames, self._config.fps, self._known)
         sampling, warnings = self._decide(request)
         readings = await asyncio.to_thread(self._read, cues, sampling.generator)
-        warnings += misread(cues, readings, self.name)
+        warnings += misread(cues, readings, self.name, self._known)
         watch.lap("text")
         spans = cues_to_windows(cues, self._config.network.predict_frames)
         expect(len(spans) * len(sampling.steps))
@@ -199,24 +200,25 @@ def read_cues(
     embeddings = encoder.encode([cue.text for cue in cues])
     if reader is None:
         return [Reading(embedding, None, None, 1.0) for embedding in embeddings]
-    known = {key.split("|")[0] for key in reader.keys}
     readings = []
     for cue, embedding in zip(cues, embeddings, strict=True):
-        reading = reader.read(embedding, generator, cue.action, nearest=cue.asked is not None)
-        if cue.caption and cue.action in known and reading.action != cue.action:
+        lacking = cue.action is not None and cue.action not in reader.actions
+        reading = reader.read(embedding, generator, cue.action, nearest=cue.asked is not None or lacking)
+        if cue.caption and not lacking and reading.action != cue.action:
             reading = reader.read(encoder.encode([cue.caption])[0], generator, cue.action)
         readings.append(reading)
     return readings
 
 
-def misread(cues: Sequence[Cue], readings: Sequence[Reading], name: str) -> tuple[str, ...]:
-    """Warnings for what the model cannot do, or did not understand."""
+def misread(
+    cues: Sequence[Cue], readings: Sequence[Reading], name: str, known: Collection[str] | None = None
+) -> tuple[str, ...]:
+    """Warnings for what the model cannot do, or did not understand; ``known`` as for :func:`plan_to_cues`."""
     warnings = []
     for cue, reading in zip(cues, readings, strict=True):
-        if cue.asked is not None and reading.action is not None:
-            warnings.append(
-                f"prompt: {name} knows no action like {cue.asked!r}; {reading.action} is the nearest it knows"
-            )
+        asked = cue.asked or (cue.action if known is not None and cue.action not in known else None)
+        if asked is not None and reading.action is not None:
+            warnings.append(f"prompt: {name} knows no action like {asked!r}; {reading.action} is the nearest it knows")
         elif reading.lost:
             warnings.append(f"prompt: {name} knows no action like {cue.text!r}, the motion may be anything")
     return tuple(warnings)

@@ -66,10 +66,10 @@ class EditingDiffusionSource(DiffusionSource):
         sampling, warnings = self._decide(request)
         canvas = await asyncio.to_thread(self._clip_to_canvas, clip, plan)
         first, last = canvas.spans[0][0], canvas.spans[-1][1]
-        cues = plan_to_cues(request.plan, last - first, self._config.fps)
+        cues = plan_to_cues(request.plan, last - first, self._config.fps, self._known)
         readings = await asyncio.to_thread(self._read, cues, sampling.generator)
         if request.plan.prompt:
-            warnings += misread(cues, readings, self.name)
+            warnings += misread(cues, readings, self.name, self._known)
         texts = [readings[_cue_at(cues, begin - first)].embedding for begin, _ in canvas.spans]
         watch.lap("text")
         job = Job(lambda job: self._paint(canvas, texts, sampling, job.check))

@@ -134,8 +134,13 @@ _NEAREST: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {  # with the detai
     "stretch": ("raise", ("both",)), "look": ("idle", ()), "hug": ("guide", ()), "cheer": ("raise", ("both",)),
 }  # fmt: skip
 
-_EXACT: Final[Mapping[str, str]] = {"nod": "respond", "pick-up": "bend-pick-up"}
+_EXACT: Final[Mapping[str, str]] = {"call": "beckon", "pick-up": "bend-pick-up"}
 """Actions that the model calls by another name."""
+
+_TAUGHT: Final = frozenset("nod shake-head shrug think clap look stretch salute point call".split())
+"""Actions that not every checkpoint was trained with: where one lacks them, the nearest stands in."""
+_BEFORE: Final[Mapping[str, str]] = {"nod": "respond", "call": "call"}
+"""What came nearest to those, where :data:`_NEAREST` does not say."""
 
 _BY_WORDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {  # the kinds of an action that words tell apart
     "wave": (
@@ -150,6 +155,7 @@ _BY_WORDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {  # the kinds of 
         ("dash", r"ダッシュ|疾走|全速力|猛スピード|全力"),
     ),
     "punch": (("boxing", r"\bbox(?:es|ing|er)?\b|\bspar(?:s|ring)?\b|ボクシング|シャドーボ"),),
+    "call": (("call", r"\bcall\w*\s+out\b|\bshout|\byell|\bhail\w*\s+\w|叫|大声|呼びかけ|おーい"),),
     "slash": (("sword", r"^(?!.*(?:slash|cut|斬|切|振)).*(?:sword|katana|blade|fenc|剣|刀)"),),
 }  # fmt: skip
 _UNNAMED: Final = (  # actions of the model that have no name of their own here
@@ -167,20 +173,29 @@ _LIMB: Final = re.compile(
 )
 
 
-def fine_action(action: str | None, detail: Collection[str] = (), words: str = "") -> FineAction:
+def fine_action(
+    action: str | None, detail: Collection[str] = (), words: str = "", known: Collection[str] | None = None
+) -> FineAction:
     """What ``mini`` calls ``action``. ``words`` are the text it was read from: they tell sprinting from running.
 
-    Sides that the text does not name are the right one, as most people are right-handed.
+    Sides that the text does not name are the right one, as most people are right-handed. ``known``: the names that the
+    checkpoint was trained with; None = all there are.
     """
     words = words.lower()
     if action is None:
         return FineAction(_first(_UNNAMED, words))
     if action == CALM:
         return FineAction("talk", "a person talks calmly")
+    if action in _TAUGHT:
+        name = _first(_BY_WORDS.get(action, ()), words) or _EXACT.get(action, action)
+        if known is None or name in known:
+            return FineAction(name)
+        if action in _BEFORE:
+            return FineAction(_BEFORE[action])
     if action in _NEAREST:
         nearest, added = _NEAREST[action]
         likewise = (*added, *(set(detail) & {"left", "right", "both"}))
-        return FineAction(fine_action(nearest, likewise).name, caption(nearest, likewise), exact=False)
+        return FineAction(fine_action(nearest, likewise, "", known).name, caption(nearest, likewise), exact=False)
     if action == "wave" and (bye := _first(_BY_WORDS["wave"], words)):
         return FineAction("wave-both" if "both" in detail else bye)
     if action in ("wave", "raise"):

@@ -82,7 +82,9 @@ class PreparedTexts:
 
 def prompts_to_texts(prompts: Sequence[str]) -> list[str]:
     """Every text that the plans of ``prompts`` hand to the encoder, once."""
-    cues = [cue for prompt in prompts for cue in plan_to_cues(prompt_to_plan(prompt), 1000, 20.0)]
+    plans = [prompt_to_plan(prompt) for prompt in prompts]
+    # For a checkpoint that knows all actions, and for one that knows few, whose stand-ins have other words.
+    cues = [cue for plan in plans for known in (None, ()) for cue in plan_to_cues(plan, 1000, 20.0, known)]
     return sorted({text for cue in cues for text in (cue.text, cue.caption) if text})
 
 
@@ -136,6 +138,7 @@ class BatchGenerator:
         self.guidance = checkpoint.config.guidance if guidance is None else guidance
         self.fps = checkpoint.config.fps
         self._checkpoint = checkpoint
+        self._known = checkpoint.reader.actions if checkpoint.reader else None
         self._encoder = encoder
         self._device = device
         self._batch = batch
@@ -153,7 +156,7 @@ class BatchGenerator:
         num_frames = max(1, round(seconds * self.fps))
         groups: dict[tuple[int, ...], list[_Item]] = defaultdict(list)
         for place, (prompt, seed) in enumerate(wishes):
-            cues = plan_to_cues(prompt_to_plan(prompt), num_frames, self.fps)
+            cues = plan_to_cues(prompt_to_plan(prompt), num_frames, self.fps, self._known)
             spans = cues_to_windows(cues, self._checkpoint.config.network.predict_frames)
             groups[tuple(frames for _, frames in spans)].append(_Item(place, prompt, seed, cues, spans))
         made: dict[int, GeneratedClip] = {}

@@ -58,8 +58,9 @@ PLAIN_SHARE: Final[dict[str, float]] = {
 _NOUN_SHARE: Final = 0.14
 
 SIDED_ACTIONS: Final[dict[str, str]] = {
-    "bye": "hand", "byebye": "hand", "guide": "hand", "call": "hand", "respond": "hand", "punch": "hand",
-    "slash": "hand", "drink": "hand", "kick": "leg", "soccer-kick": "leg",
+    "bye": "hand", "byebye": "hand", "guide": "hand", "call": "hand", "beckon": "hand", "respond": "hand",
+    "salute": "hand", "point": "hand", "punch": "hand", "slash": "hand", "drink": "hand",
+    "kick": "leg", "soccer-kick": "leg",
 }  # fmt: skip
 """One-sided actions whose name does not tell the side -> the limb. Only these take ``side``."""
 _LIMB_JA: Final = {"hand": "手", "leg": "足"}

@@ -1,13 +1,15 @@
 """The motion corpus: clips of the canonical body at 20 fps with their labels, in one compact file.
 
 Sources and licences: Bandai-Namco-Research-Motiondataset 1 and 2 (CC BY-NC 4.0), the CMU motion capture database
-(free), Mesh2Motion (CC0). Rotations are true bone rotations, twist included (see ``calibration``).
+(free), Mesh2Motion (CC0), and gestures of our own (``authored.py``). Rotations are true bone rotations, twist included
+(see ``calibration``).
 """
 
 from __future__ import annotations
 
 import io
 import lzma
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,13 +24,15 @@ from motion_service.features.vrm_native import NUM_BONES
 from motion_service.geometry.rotation import quat_to_rotvec, quat_unroll, rotvec_to_quat
 from motion_service.humanoid import LEFT_RIGHT
 
-SourceName = Literal["bandai", "cmu", "mesh2motion"]
+SourceName = Literal["bandai", "cmu", "mesh2motion", "own"]
 
 ROTATION_UNIT: Final = float(np.pi / 32767)
 """One count of the stored rotation vectors, radians (0.0055 degrees)."""
 POSITION_UNIT: Final = 0.001
 """One count of the stored hips positions, metres."""
 MIRROR_SUFFIX: Final = "#mirror"
+ENOUGH_RECORDINGS: Final = 10
+"""With so many recordings of an action nobody has to author it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,11 @@ class CorpusClip:
         """Whether nothing non-commercial went into this clip."""
         return self.source != "bandai"
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether a person moved so, not a drawing."""
+        return self.source != "own"
+
 
 def mirror_action(action: str) -> str:
     """The action seen in a mirror: left and right exchanged."""
@@ -70,6 +79,12 @@ def mirror_clip(clip: CorpusClip) -> CorpusClip:
         hips=clip.hips * torch.tensor([-1.0, 1.0, 1.0]),
         captions=(),
     )
+
+
+def without_stand_ins(clips: Sequence[CorpusClip]) -> list[CorpusClip]:
+    """The clips without those authored for actions of which there are enough recordings among them."""
+    recorded = Counter(clip.action for clip in clips if clip.is_recorded)
+    return [clip for clip in clips if clip.is_recorded or recorded[clip.action] < ENOUGH_RECORDINGS]
 
 
 def write_corpus(path: Path, clips: Iterable[CorpusClip]) -> None:
@@ -131,3 +146,9 @@ def _counts_to_bones(counts: Tensor) -> tuple[Tensor, Tensor]:
 def with_mirrors(clips: Sequence[CorpusClip]) -> list[CorpusClip]:
     """Every clip followed by its mirror image."""
     return [each for clip in clips for each in (clip, mirror_clip(clip))]
+
+
+def training_clips(path: Path, *, free: bool) -> list[CorpusClip]:
+    """What a model learns from, mirror images included; ``free``: only clips without the non-commercial term."""
+    allowed = [clip for clip in read_corpus(path) if clip.is_free or not free]
+    return with_mirrors(without_stand_ins(allowed))

@@ -94,7 +94,7 @@ class RealMotion:
 
 def load_real_motion(corpus: Path, classifier: Path, *, retrain: bool, device: torch.device) -> RealMotion:
     """Read the corpus; read the classifier, or train it when there is none or ``retrain``."""
-    clips = with_mirrors(read_corpus(corpus))
+    clips = with_mirrors([clip for clip in read_corpus(corpus) if clip.is_recorded])
     data = clips_to_features(clips)
     training, held_out = split_clips(clips)
     split = split_digest(clips, held_out)

@@ -24,6 +24,7 @@ from motion_service.features.vrm_native import VRM_FPS
 from motion_service.mdm.checkpoint import CheckpointConfig, load_checkpoint, write_checkpoint
 from motion_service.mdm.network import Denoiser
 from motion_service.training.losses import LossWeights, MotionLoss
+from motion_service.training.own_states import Jumps, draw_jumps
 from motion_service.training.run_state import has_state, read_state, restore_rng, rng_tensors, write_state
 from motion_service.training.settings import TrainSettings
 from motion_service.training.windows import Windows, WindowSource
@@ -104,7 +105,9 @@ class Trainer:
         self.step_count = 0
         self.warm_steps = 0
         """Steps since the optimiser was born."""
-        alpha_bar = named_schedule(settings.diffusion.schedule, settings.diffusion.steps).alpha_bar
+        schedule = named_schedule(settings.diffusion.schedule, settings.diffusion.steps)
+        alpha_bar = schedule.alpha_bar
+        self.jumps = Jumps(schedule).to(device)
         self.signal = alpha_bar.sqrt().float().to(device)  # (S,)
         self.noise = (1 - alpha_bar).sqrt().float().to(device)
         self.loss = MotionLoss(source.mean, source.std, settings.loss).to(device)
@@ -180,19 +183,21 @@ class Trainer:
         self.restore(saved, counts)
 
     def _step(self) -> None:
-        settings, device = self.settings, self.device
-        batch = settings.optimiser.batch
+        diffusion, device, batch = self.settings.diffusion, self.device, self.settings.optimiser.batch
         chance = self.source.roll(batch)
-        t = torch.randint(settings.diffusion.steps, (batch,), device=device)
-        eps = torch.randn(batch, settings.windows.predict, settings.network.features, device=device)
-        drop = torch.rand(batch, device=device) < settings.diffusion.drop_text
+        t = torch.randint(diffusion.steps, (batch,), device=device)
+        eps = torch.randn(batch, self.settings.windows.predict, self.settings.network.features, device=device)
+        drop = torch.rand(batch, device=device) < diffusion.drop_text
         windows = self.source.compose(chance)
-        if (own := round(settings.diffusion.own_prefix * batch)) > 0:
-            own_t = torch.randint(settings.diffusion.own_levels, (own,), device=device)
-            windows = windows._replace(prefix=self._own_prefix(windows, own_t, torch.randn_like(eps[:own])))
-        loss, terms = self._losses(windows, t, eps, drop)
+        if (own := round(diffusion.own_prefix * batch)) > 0:
+            windows = windows._replace(prefix=self._own_prefix(windows, own))
+        noisy = self._noised(windows.target, t, eps)
+        if (own := round(diffusion.own_state * batch)) > 0:
+            noisy, t = self._own_states(windows, noisy, t, drop, own)
+        made = self._predict(noisy, t, windows.tokens, windows.prefix, windows.frame_mask, drop)
+        loss, terms = self.loss(made, windows.target, windows.prefix, windows.frame_mask, self.signal[t] ** 2)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, settings.optimiser.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.optimiser.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         with torch.no_grad():
@@ -206,32 +211,43 @@ class Trainer:
         return self.signal[t][:, None, None] * x0 + self.noise[t][:, None, None] * eps
 
     @torch.no_grad()
-    def _own_prefix(self, windows: Windows, t: Tensor, eps: Tensor) -> Tensor:
-        """Prefixes (B, C, F) of which the first n = len(t) are what the network makes of them in one step.
+    def _own_prefix(self, windows: Windows, count: int) -> Tensor:
+        """Prefixes (B, C, F) of which the first ``count`` are what the network makes of them in one step.
 
         A rollout continues its own output. Without this the network would only ever see recorded prefixes.
         """
-        count, context = len(t), windows.prefix.shape[1]
-        frames = torch.cat([windows.prefix, windows.target], dim=1)[:count, : eps.shape[1]]
-        valid = torch.nn.functional.pad(windows.frame_mask[:count], (context, 0), value=True)[:, : eps.shape[1]]
-        unconditional = torch.ones(count, dtype=torch.bool, device=t.device)  # the caption is that of the target
-        made = self._predict(frames, t, eps, windows.tokens[:count], windows.earlier[:count], valid, unconditional)
+        context, predict = windows.prefix.shape[1], windows.target.shape[1]
+        t = torch.randint(self.settings.diffusion.own_levels, (count,), device=self.device)
+        frames = torch.cat([windows.prefix, windows.target], dim=1)[:count, :predict]
+        valid = torch.nn.functional.pad(windows.frame_mask[:count], (context, 0), value=True)[:, :predict]
+        unconditional = torch.ones(count, dtype=torch.bool, device=self.device)  # the caption is that of the target
+        noisy = self._noised(frames, t, torch.randn_like(frames))
+        made = self._predict(noisy, t, windows.tokens[:count], windows.earlier[:count], valid, unconditional)
         return torch.cat([made[:, :context], windows.prefix[count:]])
 
-    def _losses(self, windows: Windows, t: Tensor, eps: Tensor, drop: Tensor) -> tuple[Tensor, Tensor]:
-        """The weighted loss (scalar) and its terms (7,)."""
-        made = self._predict(windows.target, t, eps, windows.tokens, windows.prefix, windows.frame_mask, drop)
-        total, terms = self.loss(made, windows.target, windows.prefix, windows.frame_mask)
-        return total, terms
+    @torch.no_grad()
+    def _own_states(
+        self, windows: Windows, noisy: Tensor, t: Tensor, drop: Tensor, count: int
+    ) -> tuple[Tensor, Tensor]:
+        """``noisy`` (B, T, F) and ``t`` (B,) with the last ``count`` as a sampler of few steps would meet them."""
+        diffusion = self.settings.diffusion
+        left, reached = draw_jumps(count, diffusion.steps, diffusion.state_levels, diffusion.state_jump, self.device)
+        tokens, prefix, valid = (each[-count:] for each in (windows.tokens, windows.prefix, windows.frame_mask))
+        before = self._noised(windows.target[-count:], left, torch.randn_like(noisy[-count:]))
+        made = self._predict(before, left, tokens, prefix, valid, drop[-count:])
+        after = self.jumps(made, before, left, reached, torch.randn_like(made))
+        return torch.cat([noisy[:-count], after]), torch.cat([t[:-count], reached])
 
-    def _predict(
-        self, x0: Tensor, t: Tensor, eps: Tensor, tokens: Tensor, prefix: Tensor, valid: Tensor, drop: Tensor
-    ) -> Tensor:
-        """Noise frames to level ``t`` and let the network find them again. (B, T, F) float32"""
+    def _predict(self, noisy: Tensor, t: Tensor, tokens: Tensor, prefix: Tensor, valid: Tensor, drop: Tensor) -> Tensor:
+        """What the network takes frames of noise level ``t`` for. (B, T, F) float32
+
+        Of any two calls of one size all strides agree, so that they share what was compiled.
+        """
+        tokens, prefix, valid = tokens.contiguous(), prefix.contiguous(), valid.contiguous()
         text_mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         # Autocast keeps no copies of weights: a copy made in one part of a captured step must not serve another.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=False):
-            made = self._denoise(self._noised(x0, t, eps), t, tokens, text_mask, prefix, valid, drop)
+            made = self._denoise(noisy, t, tokens, text_mask, prefix, valid, drop)
         return made.float()
 
     # --- saving -----------------------------------------------------------------------------------------------------
@@ -288,6 +304,7 @@ class Trainer:
         names = [name for name, _ in self.network.named_parameters()]
         weights = {name: value.cpu() for name, value in zip(names, self.average, strict=True)}
         network.load_state_dict(network.state_dict() | weights)
+        name = settings.release.free_name if free else settings.release.name
         config = CheckpointConfig(
             network=settings.network,
             steps=settings.diffusion.steps,
@@ -297,7 +314,7 @@ class Trainer:
             fps=VRM_FPS,
             guidance=settings.release.guidance,
             licence=settings.release.free_licence if free else settings.release.licence,
-            about={"name": settings.release.name, "training": {"steps": self.step_count, **facts}},
+            about={"name": name, "training": {"steps": self.step_count, **facts}},
         )
         mean, std, prefix = (each.cpu() for each in (self.source.mean, self.source.std, self.source.first_prefix))
         write_checkpoint(directory, network, config, mean, std, prefix)
@@ -312,11 +329,13 @@ def train(
     tell: Callable[[Progress], None],
     every: int = 100,
     save_minutes: float = 3.0,
+    on_save: Callable[[], None] = lambda: None,
 ) -> float:
     """Train until the budget is spent or Ctrl-C, saving now and then and at the end; return this run's minutes.
 
     ``started`` is ``time.monotonic()`` at the start of the process, since a lease counts from there. ``tell`` hears of
-    the progress every ``every`` steps; between them the host runs ahead of the device.
+    the progress every ``every`` steps; between them the host runs ahead of the device. ``on_save`` is called after
+    every save but the last.
     """
 
     def minutes() -> float:
@@ -341,6 +360,7 @@ def train(
                 )
             if minutes() - saved > save_minutes:
                 save()
+                on_save()
                 saved = minutes()
     except KeyboardInterrupt:
         pass  # an interrupted run is saved like a finished one, and goes on when started again

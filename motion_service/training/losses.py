@@ -43,7 +43,8 @@ class LossWeights:
     motion: float = 0.3
     """World velocity of every bone by forward kinematics and predicted root rates."""
     contact: float = 0.5
-    """World velocity of feet on the ground: skating."""
+    """World velocity of feet on the ground: skating. Counts the more the less noise there was: where nothing but noise
+    is known the best answer is a mean of many motions, which slides, and not to slide would only shorten the stride."""
     path: float = 0.3
     """Place and heading reached since the prefix."""
 
@@ -75,15 +76,18 @@ class MotionLoss(nn.Module):
         self.register_buffer("std", std.clone(), persistent=False)
         self.register_buffer("weights", torch.tensor(astuple(weights)), persistent=False)
 
-    def forward(self, predicted: Tensor, target: Tensor, prefix: Tensor, frame_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, predicted: Tensor, target: Tensor, prefix: Tensor, frame_mask: Tensor, signal: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The weighted sum (scalar) and the terms (7,), unweighted, in the order of :class:`LossWeights`.
 
-        ``predicted``, ``target`` (B, T, F) and ``prefix`` (B, C, F) normalised, ``frame_mask`` (B, T) bool.
+        ``predicted``, ``target`` (B, T, F) and ``prefix`` (B, C, F) normalised, ``frame_mask`` (B, T) bool, ``signal``
+        (B,) share of signal variance in what the network saw, 0..1.
         """
-        terms = torch.stack(list(self.terms(predicted.float(), target, prefix, frame_mask)))
+        terms = torch.stack(list(self.terms(predicted.float(), target, prefix, frame_mask, signal)))
         return (terms * self.weights).sum(), terms.detach()
 
-    def terms(self, predicted: Tensor, target: Tensor, prefix: Tensor, frame_mask: Tensor) -> Losses:
+    def terms(self, predicted: Tensor, target: Tensor, prefix: Tensor, frame_mask: Tensor, signal: Tensor) -> Losses:
         """Each term alone."""
         mask = frame_mask.float()
         error = predicted - target
@@ -101,7 +105,7 @@ class MotionLoss(nn.Module):
             position=_masked_mean((positions - wanted) ** 2, mask),
             consistency=_masked_mean((said - positions) ** 2, mask),
             motion=_masked_mean((steps * VRM_FPS - speed) ** 2, mask),
-            contact=self.contact(steps, raw, truth, before, mask),
+            contact=self.contact(steps, raw, truth, before, mask * signal[:, None]),
             path=self.path(raw, truth, mask),
         )
 
@@ -116,15 +120,17 @@ class MotionLoss(nn.Module):
         start = before[:, POSITIONS].unflatten(-1, (NUM_BONES, 3))
         return bone_steps(positions, start, raw[..., YAW_RATE.start] / VRM_FPS, raw[..., ROOT_VELOCITY] / VRM_FPS)
 
-    def contact(self, steps: Tensor, raw: Tensor, truth: Tensor, before: Tensor, mask: Tensor) -> Tensor:
+    def contact(self, steps: Tensor, raw: Tensor, truth: Tensor, before: Tensor, weight: Tensor) -> Tensor:
         """Squared world speed, (m/s)^2, of foot joints that are on the ground in a frame and in the one before.
+
+        ``weight`` (B, T) of each frame.
 
         On the ground says the truth or, if greater, the prediction itself; the latter carries no gradient, or the
         network would learn to deny contact.
         """
         labels = torch.maximum(truth[..., CONTACTS], raw[..., CONTACTS].detach().clamp(0, 1))  # (B, T, 4)
         earlier = torch.cat([before[:, None, CONTACTS].clamp(0, 1), labels[:, :-1]], dim=1)
-        grounded = labels * earlier * mask[..., None]
+        grounded = labels * earlier * weight[..., None]
         speed = ((feet(steps) * VRM_FPS) ** 2).sum(-1)  # (B, T, 4)
         return (speed * grounded).sum() / grounded.sum().clamp_min(1.0)
 

@@ -29,6 +29,14 @@ class DiffusionSettings:
     """Share of windows that continue the network's own version of the prefix, as every later window of a clip does."""
     own_levels: int = 7
     """Noise levels, from the cleanest, that such prefixes are made from."""
+    own_state: float = 0.0
+    """Share of windows whose noisy frames come from the network's own prediction, as in a sampler (own_states.py).
+    As great as ``own_prefix`` the network is compiled once for both."""
+    state_levels: int = 6
+    """Such frames are at one of so many levels, from the cleanest: noisier ones hardly hold anything of the recording,
+    and the network would learn to answer with a mean."""
+    state_jump: int = 3
+    """Most levels between that prediction and its use; 2 or 3 are what 5 of 10 steps take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +62,12 @@ class ReleaseSettings:
     """What a finished checkpoint says of itself."""
 
     name: str = "mini"
+    free_name: str = "mini-free"
+    """Its name when only clips without a non-commercial term were used."""
     guidance: float = 3.0
     licence: str = "CC-BY-NC-4.0"
-    free_licence: str = "CC0-1.0"
-    """Licence when only clips without a non-commercial term were used."""
+    free_licence: str = "CC0-1.0 AND LicenseRef-CMU-MoCap"
+    """Its licence then; that of the CMU database allows everything but selling the data as such."""
 
 
 @dataclass(frozen=True, slots=True)

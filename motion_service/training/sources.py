@@ -60,6 +60,10 @@ CMU_LEAD_IN: Final = 3
 """Frame 0 of a CMU file is a T-pose and the next two blend out of it."""
 MIN_FRAMES: Final = 20
 """Clips shorter than a second at 20 fps teach nothing."""
+REST_SPEED: Final = 0.35
+"""A body whose fastest bone is slower than this is at rest, m/s."""
+REST_FRAMES: Final = 10
+"""Rest that an action keeps at either end: more, as the 9 s before one dance, would teach that to dance is to stand."""
 MAX_SPEED: Final = 15.0
 """No bone of a real body moves faster, m/s; recordings where one does have jumps in them."""
 
@@ -209,8 +213,21 @@ def _to_clip(
     hips = resample_linear(hips, motion.fps, VRM_FPS)
     if len(hips) < MIN_FRAMES:
         return None
-    local, hips = place_on_floor(local, hips)
     positions, _ = canonical_fk(local, hips)
-    if float(torch.linalg.vector_norm(positions[1:] - positions[:-1], dim=-1).max()) * VRM_FPS > MAX_SPEED:
+    speed = torch.linalg.vector_norm(positions[1:] - positions[:-1], dim=-1).amax(dim=1) * VRM_FPS  # (T - 1,)
+    if float(speed.max()) > MAX_SPEED:
         return None
-    return CorpusClip(name, source, action, style, local, hips)
+    part = moving_part(speed)
+    return CorpusClip(name, source, action, style, *place_on_floor(local[part], hips[part]))
+
+
+def moving_part(speed: Tensor) -> slice:
+    """The frames from just before the first to just after the last movement; all of a clip that never moves.
+
+    ``speed`` (T - 1,) of the fastest bone, m/s.
+    """
+    moving = (speed > REST_SPEED).nonzero()[:, 0].tolist()
+    if not moving:
+        return slice(0, len(speed) + 1)
+    first, last = max(moving[0] - REST_FRAMES, 0), min(moving[-1] + 2 + REST_FRAMES, len(speed) + 1)
+    return slice(min(first, max(last - MIN_FRAMES, 0)), max(last, min(first + MIN_FRAMES, len(speed) + 1)))

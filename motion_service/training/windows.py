@@ -8,7 +8,7 @@ so nothing jumps. Four kinds:
 kind        first take                                  second take, from the splice on
 ==========  ==========================================  ===================================================
 plain       the asked clip                              none
-transition  standing, or any other clip                 the asked clip, from its start or from anywhere
+transition  standing, or any other clip                 the asked clip, from where it fits best or from anywhere
 idle        standing, or any other clip                 standing, with the captions of idling
 ending      the asked clip to its end in place          standing, or the asked clip from its start again
 ==========  ==========================================  ===================================================
@@ -59,9 +59,13 @@ from motion_service.training.splice import (
 )
 from motion_service.training.standing import NUM_SWAYS, standing_features, sway_table, swayed
 
+ENTRIES: Final = 8
+"""Places of the asked clip among which a transition finds the one that fits best."""
+
 _CHANCES: Final = (
-    "clip", "kind", "place", "from_start", "standing", "other_clip", "other_place", "blend", "hold", "repeat",
+    "clip", "kind", "place", "fitting", "standing", "other_clip", "other_place", "blend", "hold", "repeat",
     "language", "caption", "second_language", "second_caption", "mixing", "mix", "noise", "sway_onset",
+    *(f"entry_{number}" for number in range(ENTRIES)),
     *(f"sway_{what}_{row}" for what in ("size", "rate", "phase") for row in range(NUM_SWAYS)),
 )  # fmt: skip
 """Uniform draws in 0..1, one a window."""
@@ -83,8 +87,9 @@ class WindowSettings:
     endings: float = 0.15
     from_standing: float = 0.6
     """Share of transitions and idle windows that come from standing, not from another clip."""
-    from_start: float = 0.5
-    """Share of transitions that enter the asked clip at its start, not anywhere."""
+    fitting: float = 0.6
+    """Share of transitions that enter the asked clip where its pose and speed are nearest to those that are left, as
+    in motion matching, not anywhere: nobody breaks into a run in the middle of a stride."""
     repeat: float = 0.5
     """Share of endings that do the action again instead of settling."""
     blend: tuple[int, int] = (6, 16)
@@ -105,7 +110,7 @@ class WindowSettings:
     """Clips longer than this weigh no more."""
 
     def __post_init__(self) -> None:
-        shares = (self.transitions, self.idle, self.endings, self.from_standing, self.from_start, self.repeat)
+        shares = (self.transitions, self.idle, self.endings, self.from_standing, self.fitting, self.repeat)
         if min(shares) < 0 or max(shares) > 1 or self.transitions + self.idle + self.endings > 1:
             raise BadRequest("windows: shares must lie in 0..1 and the three kinds sum to at most 1", field="windows")
         if self.context < 2 or self.predict < 2 or min(self.blend + self.settle) < 1:
@@ -257,7 +262,10 @@ class WindowSource(nn.Module):
         short = length < s.context + _MIN_TARGET  # too short to show a prefix and go on
         transition = ~idle & ~ending & ((kind < s.idle + s.transitions) | short)
         plain_place = s.context + _scaled(u["place"], length - predict // 2 - s.context + 1)
-        entry = torch.where(u["from_start"] < s.from_start, 1, 1 + _scaled(u["place"], length - predict))
+        other_place = s.context + _scaled(u["other_place"], other_length - s.context + 1)
+        stands = (transition | idle) & (u["standing"] < s.from_standing)
+        last = torch.where(stands[:, None], self.stand, self._clip_rows(other, other_place[:, None] - 1)[:, 0])
+        entry = torch.where(u["fitting"] < s.fitting, self._best_entry(clip, last, u), self._entry(clip, u["place"]))
         left = _scaled(u["place"], torch.full_like(length, predict - _MIN_TARGET))  # frames of the clip in the target
         hold = _scaled(u["hold"], torch.full_like(length, s.hold + 1)) * self.ends_still[clip]
         own_place = torch.where(ending, length - left, plain_place)
@@ -269,7 +277,6 @@ class WindowSource(nn.Module):
         splice = torch.where(transition | idle, border, torch.where(ending, border + left + hold, never))
         frames = torch.arange(self.num_frames, device=kind.device)
         from_other = (transition | idle)[:, None]
-        other_place = s.context + _scaled(u["other_place"], other_length - s.context + 1)
         first_index = frames - border + torch.where(from_other, other_place[:, None], own_place[:, None])
         second_index = frames + torch.where(transition, entry - border, 1 - splice)[:, None]
         second_valid = to_standing[:, None] | (second_index < length[:, None])
@@ -277,7 +284,7 @@ class WindowSource(nn.Module):
         return Plan(
             first=torch.where(from_other[:, 0], other, clip),
             first_index=first_index,
-            first_stands=(transition | idle) & (u["standing"] < s.from_standing),
+            first_stands=stands,
             second=clip,
             second_index=second_index,
             second_stands=to_standing,
@@ -286,6 +293,20 @@ class WindowSource(nn.Module):
             valid=torch.where(frames < splice[:, None], first_valid, second_valid),
             caption_set=torch.where(idle, self.idle_set, self.caption_set[clip]),
         )
+
+    def _entry(self, clip: Tensor, chance: Tensor) -> Tensor:
+        """A frame (B,) of each clip from which it still fills a target, where it is that long."""
+        return 1 + _scaled(chance, self.lengths[clip] - self.settings.predict)
+
+    def _best_entry(self, clip: Tensor, last: Tensor, u: Mapping[str, Tensor]) -> Tensor:
+        """Of several such frames the one before which pose and speed are most like those of ``last`` (B, 104)."""
+        places = torch.stack([self._entry(clip, u[f"entry_{number}"]) for number in range(ENTRIES)], dim=1)  # (B, n)
+        rows = self._clip_rows(clip, places - 1)
+        alike = (quats_of(rows) * quats_of(last)[:, None]).sum(-1) ** 2  # (B, n, 21), 1 = the same turn
+        soles = (soles_of(rows) - soles_of(last)[:, None]).square().sum((-1, -2))
+        rates = (rows[..., RATES] - last[:, None, RATES]).square().sum(-1)
+        distance = (1 - alike).sum(-1) + 8 * soles + 0.2 * rates
+        return places.gather(1, distance.argmin(1, keepdim=True))[:, 0]
 
     def _pick(self, chance: Tensor) -> Tensor:
         """Clips by weight: inverse of the cumulative distribution. (B,) long"""

@@ -71,8 +71,8 @@ export const isPlaying = () => player.playing !== null;
 
 /**
  * Draw in real time for some seconds, doing `script` [[second, motion, own], ..] on the way; motion null interrupts, and
- * `own` is then what to compare with. Tells for each frame its seconds, the largest turn of a bone in it, and the largest
- * of what that has more than the motion itself, in degrees.
+ * `own` is then what to compare with. Tells for each frame its seconds, the largest turn of a bone in it, and by how much
+ * more than in the motion itself a bone turned at most, in degrees.
  */
 export async function perform(seconds, script) {
   const scene = makeScene();
@@ -106,12 +106,13 @@ function order(motion, own = motion) {
 const readPoses = () => bones().map((bone) => [normalised(bone).quaternion.clone(), ghost.twins.get(bone).quaternion.clone()]);
 
 function widest(before, after, more) {
-  const turns = before.map(([seen, own], i) => {
-    const step = after[i][0].clone().multiply(seen.clone().invert());
-    if (more) step.premultiply(own.clone().multiply(after[i][1].clone().invert()));
-    return 2 * Math.atan2(Math.hypot(step.x, step.y, step.z), Math.abs(step.w));
-  });
+  const turns = before.map(([seen, own], i) => angle(seen, after[i][0]) - (more ? angle(own, after[i][1]) : 0));
   return THREE.MathUtils.radToDeg(Math.max(...turns));
+}
+
+function angle(from, to) {
+  const { x, y, z, w } = to.clone().multiply(from.clone().invert());
+  return 2 * Math.atan2(Math.hypot(x, y, z), Math.abs(w));
 }
 
 function makeScene() {

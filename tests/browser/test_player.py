@@ -143,20 +143,16 @@ def test_20_and_30_frames_a_second_play_at_the_same_speed(
     assert late.max() > 2 * allowed or not interpolate, "a tenth of a second off would be seen"
 
 
-@pytest.mark.parametrize("throttle", [1, 4])
-def test_joins_do_not_show(
-    stage: Stage, avatars: dict[str, Avatar], mini: Callable[[str], Json], throttle: int
-) -> None:
-    """Idle to a motion, a motion to another one in the middle, interrupted: drawn in real time."""
+def test_joins_do_not_show(stage: Stage, avatars: dict[str, Avatar], mini: Callable[[str], Json]) -> None:
+    """Idle to a motion, to another one in the middle, interrupted: drawn in real time by a fourth of the processor."""
     stage.load(avatars["vrm1"].content)
     stand = answer_of(neutral_pose())
     moves = [mini(prompt) for prompt in ("waves the right hand", "a person kicks", "両手を上げる")]
-    stage.slow_down(throttle)
+    stage.slow_down(4)
     try:
         for motions, measure in (([still(1), still(2), still(3)], "turn"), (moves, "more")):
-            script = [[0.2, motions[0]], [0.9, motions[1]], [1.5, motions[2]], [2.2, None, stand]]
-            steps = stage.call("perform", 3, script)
-            print(throttle, len(steps), max(step[measure] for step in steps), max(step["turn"] for step in steps))
+            script = [[0.2, motions[0]], [0.9, motions[1]], [1.5, motions[2]], [2.1, None, stand]]
+            steps = stage.call("perform", 2.8, script)
             assert max(step[measure] for step in steps) < POP
             assert sum(step["turn"] for step in steps) > 100, "it moved"
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,18 @@ def test_any_values_survive_messagepack(modules: Path) -> None:
     assert json.loads(done.stdout) == values
 
 
+def stage_of_the_assistant() -> str:
+    """The new file that docs/integration.md tells to make."""
+    text = (WEB.parents[1] / "docs/integration.md").read_text(encoding="utf-8")
+    found = re.search(r"motionStage\.ts`:\n\n```ts\n(.*?)```", text, re.DOTALL)
+    assert found
+    return found[1]
+
+
 def test_another_project_can_use_its_types(tmp_path: Path) -> None:
     demand_web_modules()
     (tmp_path / "right.ts").write_text(USE)
+    (tmp_path / "stage.ts").write_text(stage_of_the_assistant().replace("../motion-player/index.js", "motion-player"))
     (tmp_path / "wrong.ts").write_text(USE.replace('turn: "1"', "turn: 1"))
     (tmp_path / "wire.ts").write_text((WEB / "src/wire.ts").read_text(encoding="utf-8"), encoding="utf-8")
     installed = tmp_path / "node_modules"
@@ -118,7 +128,7 @@ def test_another_project_can_use_its_types(tmp_path: Path) -> None:
     tsc = WEB / "node_modules/typescript/bin/tsc"
     options = ["--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler"]
     options += ["--preserveSymlinks", "--types", "", "--skipLibCheck", "false", "--lib", "es2022,dom,dom.iterable"]
-    command = ["node", str(tsc), *options, "right.ts", "wrong.ts"]
+    command = ["node", str(tsc), *options, "right.ts", "stage.ts", "wrong.ts"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     errors = [line for line in done.stdout.splitlines() if "error" in line and "node_modules/@" not in line]
     assert len(errors) == 1 and errors[0].startswith("wrong.ts"), done.stdout

@@ -46,7 +46,7 @@ def test_captions_say_side_and_way(action: str, detail: tuple[str, ...], text: s
 def test_every_action_has_a_name_that_mini_knows(action: str) -> None:
     known = {key.split("|")[0] for key in json.loads(CONFIG.read_text())["reader"]["keys"]}
     for detail in [(), ("left",), ("right",), ("both",), ("backward",), ("turn",)]:
-        fine = fine_action(action, detail)
+        fine = fine_action(action, detail, "", known)
         assert fine.name in known
         assert fine.exact or fine.words.startswith("a person ")
 
@@ -69,13 +69,22 @@ def test_every_action_has_a_name_that_mini_knows(action: str) -> None:
         ("dances ballet", "ballet-dance"),
         ("shadow boxing", "boxing"),
         ("pick up the box", "bend-pick-up"),
-        ("うなずく", "respond"),
+        ("うなずく", "nod"),
+        ("手招きする", "beckon"),
+        ("拍手する", "clap"),
         ("cast a spell", "spell"),
         ("what a nice day", "talk"),
     ],
 )
 def test_prompts_reach_mini_by_the_names_it_was_trained_with(prompt: str, name: str) -> None:
     assert plan_to_cues(prompt_to_plan(prompt), 100, 20.0)[0].action == name
+
+
+def test_a_checkpoint_without_a_gesture_gets_what_comes_nearest() -> None:
+    (nod,) = plan_to_cues(prompt_to_plan("nod"), 100, 20.0, {"respond", "talk"})
+    assert (nod.action, nod.asked) == ("respond", None)
+    (clap,) = plan_to_cues(prompt_to_plan("clap"), 100, 20.0, {"wave-both"})
+    assert (clap.action, clap.asked) == ("wave-both", "clap")
 
 
 def test_what_mini_lacks_is_the_nearest_and_says_so() -> None:

@@ -10,14 +10,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from motion_service.clips import Language
+from motion_service.diffusion.schedule import named_schedule, respace
 from motion_service.errors import BadRequest, CheckpointMismatch, NonFiniteOutput
 from motion_service.mdm.checkpoint import load_checkpoint
 from motion_service.mdm.network import NetworkSpec
 from motion_service.training.caption_table import CaptionTable, write_captions
 from motion_service.training.loop import TERMS, Budget, Progress, Trainer, resume, train, write_log
+from motion_service.training.own_states import Jumps, draw_jumps
 from motion_service.training.run_state import read_state, write_state
 from motion_service.training.settings import DiffusionSettings, OptimiserSettings, TrainSettings, read_settings
 from motion_service.training.windows import WindowSettings, WindowSource
@@ -31,7 +35,7 @@ SPEC = NetworkSpec(
 )  # fmt: skip
 TINY = TrainSettings(
     SPEC,
-    DiffusionSettings(own_prefix=0.25),
+    DiffusionSettings(own_prefix=0.25, own_state=0.25),
     WindowSettings(),
     optimiser=OptimiserSettings(batch=8, lr=3e-3, warmup=5, text_gain=1.0),
 )
@@ -133,7 +137,7 @@ def test_a_released_checkpoint_loads_and_can_be_continued(tmp_path: Path) -> Non
     made.release(tmp_path / "mini", {"minutes": 1}, free=True)
     checkpoint = load_checkpoint(tmp_path / "mini")
     assert checkpoint.config.network == SPEC
-    assert checkpoint.config.licence == "CC0-1.0"
+    assert checkpoint.config.licence == TINY.release.free_licence
     assert checkpoint.config.text_encoder == "made-up"
     torch.testing.assert_close(checkpoint.first_prefix, made.source.first_prefix)
     weights = dict(checkpoint.network.named_parameters())
@@ -148,10 +152,36 @@ def test_a_released_checkpoint_loads_and_can_be_continued(tmp_path: Path) -> Non
 def test_own_prefixes_replace_only_their_share() -> None:
     made = trainer()
     windows = made.source.draw(8)
-    prefix = made._own_prefix(windows, torch.zeros(2, dtype=torch.long), torch.randn(2, 40, 260))
+    prefix = made._own_prefix(windows, 2)
     assert not torch.allclose(prefix[:2], windows.prefix[:2])
     assert torch.equal(prefix[2:], windows.prefix[2:])
     assert not prefix.requires_grad
+
+
+def test_own_states_replace_only_their_share() -> None:
+    made = trainer()
+    windows = made.source.draw(8)
+    t, noisy = torch.full((8,), 9), torch.randn(8, 40, 260)
+    after, levels = made._own_states(windows, noisy, t, torch.zeros(8, dtype=torch.bool), 3)
+    assert torch.equal(after[:5], noisy[:5]) and torch.equal(levels[:5], t[:5])
+    assert not torch.allclose(after[5:], noisy[5:]) and int(levels[5:].max()) < 6
+    assert not after.requires_grad
+
+
+def test_a_jump_is_the_step_of_the_shortened_schedule() -> None:
+    schedule = named_schedule("cosine", 10)
+    x0, x, eps = torch.randn(3, 2, 4, 5)
+    for step, reached in zip(respace(schedule, [0, 3, 7, 9]).descending(), (7, 3, 0), strict=False):
+        made = Jumps(schedule)(x0, x, torch.tensor([step.t] * 2), torch.tensor([reached] * 2), eps)
+        torch.testing.assert_close(made, step.coef_x0 * x0 + step.coef_xt * x + step.sigma * eps, atol=1e-5, rtol=1e-5)
+
+
+@given(seed=st.integers(0, 2**31), cleanest=st.integers(1, 9), longest=st.integers(1, 5))
+def test_jumps_lead_to_a_cleaner_level(seed: int, cleanest: int, longest: int) -> None:
+    torch.manual_seed(seed)
+    left, reached = draw_jumps(64, 10, cleanest, longest, torch.device("cpu"))
+    assert bool((left > reached).all() and (left - reached <= longest).all())
+    assert int(reached.max()) < cleanest and int(left.max()) < 10
 
 
 def test_learning_rate_warms_up_and_follows_the_cosine() -> None:

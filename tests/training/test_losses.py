@@ -37,7 +37,7 @@ def walk() -> tuple[Tensor, Tensor]:
 
 
 def terms(loss: MotionLoss, predicted: Tensor, target: Tensor, prefix: Tensor, mask: Tensor = ALL) -> Losses:
-    return loss.terms(predicted, target, prefix, mask)
+    return loss.terms(predicted, target, prefix, mask, torch.ones(len(target)))
 
 
 def changed(frames: Tensor, part: slice, by: float) -> Tensor:
@@ -135,5 +135,5 @@ def test_total_is_the_weighted_sum() -> None:
     prefix, target = walk()
     weights = LossWeights(x0=1, velocity=2, position=3, consistency=4, motion=5, contact=6, path=7)
     predicted = target + 0.1
-    total, found = MotionLoss(MEAN, STD, weights)(predicted, target, prefix, ALL)
+    total, found = MotionLoss(MEAN, STD, weights)(predicted, target, prefix, ALL, torch.ones(1))
     assert float(total) == pytest.approx(float((found * torch.arange(1.0, 8.0)).sum()), rel=1e-5)

@@ -9,6 +9,8 @@ const SHORTEST = 0.25; // seconds
 const TURN_SPEED = Math.PI; // rad/s, of a difference that is let go
 const KEPT_SPEED = 2.6; // rad/s, of a difference in speed that is carried over
 const TRAVEL_SPEED = 1; // m/s, of both for the hips
+const LONGEST_TRAVEL = 2; // seconds: from farther away it is faster
+const PEAK = 1.5; // a cubic is at most so many times as fast as its mean
 const FRAME = 1 / 50; // seconds of a fade in one frame at most: a slow screen gets no larger steps
 
 /** A figure's difference to another one: rotation vectors in rad, hips in m. */
@@ -85,8 +87,9 @@ export class Fade {
     this.speed.clamp();
     this.place.add(this.speed, Math.min(before, FRAME)); // where it would be by now
     this.speed.add(this.other, -1).clamp();
-    const longest = Math.max(this.place.widest / TURN_SPEED, this.place.hips.length() / TRAVEL_SPEED);
-    this.seconds = Math.max(SHORTEST, 1.5 * longest); // a cubic is at most 1.5 times as fast as its mean
+    const turning = (PEAK * this.place.widest) / TURN_SPEED;
+    const travelling = (PEAK * this.place.hips.length()) / TRAVEL_SPEED;
+    this.seconds = Math.max(SHORTEST, turning, Math.min(travelling, LONGEST_TRAVEL));
     this.passed = 0;
   }
 

@@ -123,7 +123,7 @@ export class LiveStream implements Source {
     if (to === undefined || !this.say({ type: "stop", to, ...this.onScreen() })) this.close();
   }
 
-  /** The end, without a word. */
+  /** The end, without a word. What has come is still shown. */
   close(): void {
     clearTimeout(this.retry);
     globalThis.document?.removeEventListener("visibilitychange", this.onVisibility);
@@ -195,7 +195,7 @@ export class LiveStream implements Source {
     else if (message.type === "draining") {
       this.token = message.resume_token;
       if (this.opening === null) this.connect(); // the old connection serves until the new one does
-    } else if (message.type === "stopped") this.enter("ended");
+    } else if (message.type === "stopped") this.close();
     this.hooks.onMessage?.(message); // frames left out in a gap are passed over by the reel
   }
 
@@ -206,7 +206,7 @@ export class LiveStream implements Source {
     this.failures = 0;
     this.reopens = this.reel !== null;
     this.reel ??= new Reel(started.fps, started.lead_sec, started.first_frame, started.revision);
-    if (this.paused) this.say({ type: "pause" });
+    if (this.paused || globalThis.document?.hidden) this.say({ type: "pause" });
     this.enter("running");
   }
 

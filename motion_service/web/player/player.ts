@@ -114,7 +114,8 @@ export class MotionPlayer {
   }
 
   private put({ playback, cut }: Order): void {
-    [this.motion, this.cuts] = [playback, cut];
+    this.motion = playback;
+    this.cuts ||= cut;
   }
 
   // --- the screen ------------------------------------------------------------------------------------------------------

@@ -77,6 +77,17 @@ test("held, a motion stays in its last pose; cut, it is there at once", () => {
   assert.ok(shows(watched, motion) && watched.player.playing);
 });
 
+test("out of the T-pose, in which avatars are loaded, nothing is faded", () => {
+  const watched = watch();
+  const motion = makeStill(3);
+  watched.player.play(motion, { hold: true });
+  watched.player.update(FRAME);
+  assert.ok(shows(watched, motion));
+  watched.player.play(makeStill(4), { hold: true });
+  watched.player.update(FRAME);
+  assert.ok(watched.player.fading);
+});
+
 test("seeking while paused shows exactly that moment", () => {
   const { avatar, player } = watch();
   const draw = drawFrom(5);

@@ -29,6 +29,7 @@ export interface Answer {
     expressions?: Readonly<Record<string, readonly WeightKey[]>> | null;
     look_at?: readonly GazeKey[] | null;
     fps?: number | null;
+    /** Tells the answers of a turn apart. */
     job_id?: string | null;
     metadata?: {
         target?: string | null;

@@ -74,7 +74,7 @@ export declare class LiveStream implements Source {
     resume(): void;
     /** The end, at once or in a neutral stance after two seconds. */
     stop(to?: "idle"): void;
-    /** The end, without a word. */
+    /** The end, without a word. What has come is still shown. */
     close(): void;
     /** Whether the first frame is there. */
     get ready(): boolean;
