@@ -84,7 +84,9 @@ class Start(_Message):
     lead_sec: float = Field(1.0, ge=0.3, le=5, allow_inf_nan=False, description="Motion sent ahead of what is played.")
     root: Literal["free", "bounded", "in_place"] = "free"
     foot_lock: bool = True
-    expressions: bool = Field(False, description="Blinking, gaze, relaxed fingers and mood; never the mouth.")
+    expressions: bool = Field(
+        False, description="Blinking, gaze, relaxed fingers and mood; never the mouth. On with state."
+    )
     fold: bool = True
     state: State | None = Field(None, description="What the body does by itself from the start; docs/speak.md.")
     emotion: Emotion = "neutral"

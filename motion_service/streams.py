@@ -133,7 +133,7 @@ class Streams:
             fold=start.fold,
             foot_lock=start.foot_lock,
             root=start.root,
-            expressions=start.expressions,
+            expressions=start.expressions or (start.state is not None and "expressions" not in start.model_fields_set),
             still=frozenset(start.still),
             seed=seed,
             target=start.target,

@@ -32,7 +32,7 @@ MAX_WRIST: Final = math.radians(60.0)
 _NEAREST: Final = math.sqrt(UPPER_ARM**2 + FOREARM**2 + 2 * UPPER_ARM * FOREARM * math.cos(MAX_BEND))
 _FARTHEST: Final = math.sqrt(UPPER_ARM**2 + FOREARM**2 + 2 * UPPER_ARM * FOREARM * math.cos(MIN_BEND))
 _LOW_POLE: Final = (0.3, 0.0, -1.0)
-_HIGH_POLE: Final = (0.55, -1.0, -0.15)
+_HIGH_POLE: Final = (0.3, -1.0, -0.15)
 """Where the elbow of a hanging and of a raised arm points: out, up, ahead."""
 _LOW, _HIGH = -0.50, -0.15
 """Heights of the wrist between which the one goes over into the other, m below the shoulder."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from motion_service.speak.arms import SIDES, Side
 from motion_service.speak.beats import Beat
-from motion_service.speak.phrases import Act, Phrase
+from motion_service.speak.phrases import HEAD_ACTS, Act, Phrase
 from motion_service.speak.score import Ask, ask_all
 from motion_service.speak.style import Style
 
@@ -41,17 +41,15 @@ SEEN_SHARE: Final = 0.4
 Hand = tuple[float, float, float, float, float]
 """Out, up, ahead (m), roll and bend (degrees)."""
 HIGH_ONE: Final[tuple[Hand, ...]] = (
-    (0.10, 0.00, 0.19, -35.0, -15.0),
-    (0.15, -0.01, 0.17, -55.0, -20.0),
-    (0.07, 0.03, 0.17, -15.0, -10.0),
-    (0.04, 0.01, 0.20, -45.0, 5.0),
+    (0.04, -0.01, 0.22, -30.0, -12.0),
+    (0.09, -0.02, 0.20, -50.0, -18.0),
+    (0.01, 0.02, 0.20, -10.0, -8.0),
+    (-0.03, -0.01, 0.23, -40.0, 8.0),
 )
-HIGH_BOTH: Final[tuple[Hand, ...]] = ((0.09, -0.01, 0.19, -35.0, -10.0), (0.02, -0.01, 0.20, -20.0, 0.0))
+HIGH_BOTH: Final[tuple[Hand, ...]] = ((0.02, -0.01, 0.23, -30.0, -10.0), (-0.05, -0.01, 0.23, -10.0, 8.0))
 LOW: Final[tuple[Hand, ...]] = ((0.02, -0.26, 0.24, -20.0, 0.0), (0.08, -0.24, 0.22, -45.0, -5.0))
 """At the waist, below a head-and-shoulders picture."""
 _PARTS: Final = ("out", "up", "ahead", "roll", "bend")
-OWN_ACTS: Final = frozenset({"nod", "shake-head"})
-"""Actions that are done here and not by a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def talk_to_asks(talk: Talk, style: Style, posture: Mapping[str, float], random:
     asks = [*_hands(talk, style, random), *_head(talk, style, posture, random), *_trunk(talk, posture, random)]
     for act in talk.acts:
         start, end = talk.start + act.start, talk.start + act.end
-        if act.plan.action in OWN_ACTS:
+        if act.plan.action in HEAD_ACTS:
             asks = _shake(asks, act.plan.action == "nod", start, end, posture)
         else:
             asks = _give_way(asks, start, end)

@@ -31,8 +31,11 @@ STOP_S: Final = 0.55
 SHORTEST_S: Final = 0.3
 NO_ACTION: Final = frozenset({None, "none", "idle", "talk", "think", "look", "laugh", "cry"})
 """Readings of a text that ask for no action of the body beyond what talking has."""
+HEAD_ACTS: Final = frozenset({"nod", "shake-head"})
+"""Actions that are done here and not by a model."""
 ACTION_S: Final = 2.2
-"""How long an action lasts of which nothing is said, s; one that the layer does itself is quicker."""
+HEAD_ACTION_S: Final = 1.0
+"""How long an action lasts of which nothing is said, s, and one of the head alone."""
 
 _MARK: Final = re.compile(r"[、。，．,.!?！？…;；:：\n]+|(?<=\s)[-–—]+(?=\s)|[〜～]+(?=$|\s)")
 _STOP: Final = re.compile(r"[。．.!?！？…\n]")
@@ -208,7 +211,8 @@ def _act_seconds(plan: PromptPlan | None) -> float:
     if plan is None:
         return 0.0
     counted = times_to_seconds(plan.action, plan.times) if plan.times else None
-    return plan.seconds or counted or ACTION_S * max(1, len(plan.segments))
+    usual = HEAD_ACTION_S if plan.action in HEAD_ACTS else ACTION_S * max(1, len(plan.segments))
+    return plan.seconds or counted or usual
 
 
 def _without_overlap(acts: Sequence[Act]) -> tuple[Act, ...]:

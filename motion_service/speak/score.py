@@ -1,6 +1,6 @@
 """The score of a body: one track for every number that moves it, and strokes put on them in order of time.
 
-Degrees and metres on the canonical body. Pitch is forwards and down, yaw to the figure's left, roll to its left too;
+Degrees and metres on the canonical body. Pitch is forwards and down, yaw to the figure's left, roll to its right;
 ``aside`` is +X, ``lift`` raises both shoulders. Hands as in :mod:`~motion_service.speak.arms`; ``reach`` says how much
 of an arm is led from here, 0 to 1. ``body``, ``head`` and ``voice`` are levels of :mod:`~motion_service.speak.sway`.
 """

@@ -14,9 +14,8 @@ from motion_service.clips import PromptPlan, VrmClip
 from motion_service.speak.beats import Beat
 from motion_service.speak.enact import enact, gaze
 from motion_service.speak.envelope import Envelope, read_envelope
-from motion_service.speak.gestures import OWN_ACTS
 from motion_service.speak.performance import Performance
-from motion_service.speak.phrases import Act, Spoken, text_to_spoken
+from motion_service.speak.phrases import HEAD_ACTS, Act, Spoken, text_to_spoken
 from motion_service.speak.style import STYLES
 from motion_service.speak_schemas import Emotion, State
 from motion_service.vrm.fitting import Fitting
@@ -48,7 +47,7 @@ class Speech:
     @property
     def acts(self) -> tuple[Act, ...]:
         """Actions that a model has to make."""
-        return tuple(act for act in self.spoken.acts if act.plan.action not in OWN_ACTS)
+        return tuple(act for act in self.spoken.acts if act.plan.action not in HEAD_ACTS)
 
     @property
     def mood(self) -> str | None:
@@ -130,17 +129,22 @@ def speech_to_fitting(speech: Speech, fitting: Fitting) -> Fitting:
     )
 
 
-@torch.inference_mode()
 def perform(clip: VrmClip, speech: Speech, seed: int) -> VrmClip:
     """``clip`` of a figure that stands, or acts what is asked for, with the speech on it."""
     performance, _ = replace(speech, seed=seed).performed
+    return show(clip, performance, speech.still, seed)
+
+
+@torch.inference_mode()
+def show(clip: VrmClip, performance: Performance, still: frozenset[str], seed: int) -> VrmClip:
+    """``clip`` with a performance on it from its first frame on, but for the signs of life that are ``still``."""
     times = np.arange(clip.num_frames) / clip.fps
     channels = performance.until(float(times[-1]) + 1.0).channels(times)
     bones = tuple(clip.rotations)
     local = torch.stack([*clip.rotations.values()], dim=1)
-    if "breathing" not in speech.still:
+    if "breathing" not in still:
         local = local.clone()
         breathe(local[None], bones, [new_temper(seed)], torch.from_numpy(times)[None])
     local, hips = enact(channels, bones, local, clip.hips)
-    looks = None if "gaze" in speech.still else gaze(channels) + look_about(seed, clip.fps, 0, clip.num_frames)
+    looks = None if "gaze" in still else gaze(channels) + look_about(seed, clip.fps, 0, clip.num_frames)
     return replace(clip, rotations=dict(zip(bones, local.unbind(1), strict=True)), hips=hips, gaze=looks)

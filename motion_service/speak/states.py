@@ -1,6 +1,7 @@
 """What a body does by itself while it idles, listens or thinks: a posture, and small events without an end.
 
-Idle figures shift their weight every few seconds (Duarte and Zatsiorsky 1999) and look about. Listeners look at the
+Idle figures shift their weight now and then (Duarte and Zatsiorsky 1999,
+https://doi.org/10.1123/mcj.3.1.12) and look about. Listeners look at the
 speaker for most of the time, speakers less (Kendon 1967), and they nod: in Japanese every few seconds (Maynard 1990,
 https://doi.org/10.1016/0378-2166(90)90097-W). Who thinks looks away (Glenberg, Schroeder and Robertson 1998,
 https://doi.org/10.3758/BF03211385).
@@ -46,9 +47,9 @@ _EVERY_S: Final[Mapping[State, tuple[float, float]]] = {
     "speak": (0.25, 0.6),
 }
 """Events begin so long after the one before is over, s."""
-_CHIN: Final[Hand] = (-0.13, -0.005, 0.15, 10.0, 10.0)
+_CHIN: Final[Hand] = (-0.135, 0.04, 0.135, 10.0, 10.0)
 """The wrist of a hand at the chin."""
-_CLASPED: Final[Hand] = (-0.10, -0.30, 0.22, 0.0, 10.0)
+_CLASPED: Final[Hand] = (-0.09, -0.34, 0.2, 0.0, 10.0)
 """Hands before the body."""
 
 
