@@ -861,7 +861,7 @@ export interface Start {
   lead_sec?: number;
   root?: "free" | "bounded" | "in_place";
   foot_lock?: boolean;
-  /** Blinking, gaze, relaxed fingers and mood; never the mouth. */
+  /** Blinking, gaze, relaxed fingers and mood; never the mouth. On with state. */
   expressions?: boolean;
   fold?: boolean;
   /** What the body does by itself from the start; docs/speak.md. */
