@@ -165,6 +165,10 @@ class Config(BaseSettings):
     """Origins of pages that may open a stream, separated by commas, such as ``https://app.example``; ``*`` = all. Pages
     of the service's own host may always, and programs that are no browser."""
 
+    speech_fit: bool = Field(False, validation_alias="MOTION_SPEECH_FIT")
+    """on: a prompt that asks for no action of the body, such as an assistant's reply, gets talking motion that lasts as
+    long as it takes to say, as of /v1/motion/speak, instead of a clip of the length asked for."""
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias="MOTION_LOG_LEVEL")
     """Least severity that is logged. Logs are one JSON object a line on standard error; prompts are never in them."""
 

@@ -120,7 +120,8 @@ def load_service(config: Config) -> Service:
         read_smpl()  # better no service than one that refuses every request
     admission = Admission(config.queue_size or (GPU_QUEUE if on_gpu else CPU_QUEUE))
     llm = load_llm(config)
-    pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm, finisher)
+    services = (avatars, rates, read_smpl, llm, finisher, config.speech_fit)
+    pipeline = Pipeline(sources, placeholder, store, admission, defaults, *services)
     return Service(Jobs(pipeline), worker, sources)
 
 

@@ -20,6 +20,7 @@ from motion_service.api.idempotency import IdempotencyKey
 from motion_service.api.page import find_page, page_routes
 from motion_service.api.problem import install_problem_handlers, problem_responses
 from motion_service.api.security import OPEN_PATHS, BodyLimitMiddleware, KeyMiddleware, RequestIdMiddleware
+from motion_service.api.speak import speak_routes
 from motion_service.api.websocket import stream_routes
 from motion_service.diagnostics import VERSION, Diagnostics
 from motion_service.diagnostics_benchmark import Benchmark
@@ -84,6 +85,7 @@ def create_app(
     answering = Answering()
     app.include_router(_motion_routes(jobs, answering))
     app.include_router(edit_routes(jobs, answering))
+    app.include_router(speak_routes(jobs, answering))
     app.include_router(stream_routes(streams, origins))
     app.include_router(diagnostics_routes(diagnostics, benchmark, origins))
     app.include_router(_status_routes(jobs, keys, worker.facts if worker else dict))

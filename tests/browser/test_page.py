@@ -215,6 +215,23 @@ def test_a_live_stream_follows_what_is_typed_and_survives_a_restart(
     page.until(f"{LIVE}.live === null")
 
 
+def test_two_avatars_talk_in_turns(page: DiagnosticsPage) -> None:
+    tab = page.open("#live").page
+    tab.get_by_role("button", name="Start", exact=True).click()
+    tab.locator(".talk summary").click()
+    tab.get_by_label("Two take turns, a line each").check()
+    actors = f"{LIVE}.actors"
+    page.until(f"{actors}.length === 2 && {actors}.every(actor => actor.live?.ready)")
+    tab.get_by_label("What does it say?").fill("Hello!\nNice day.")
+    tab.get_by_role("button", name="Say", exact=True).click()
+    page.until("document.querySelectorAll('.voices .voice').length === 2")
+    assert tab.locator(".said .aloud").all_inner_texts() == ["Nice day.", "Hello!"]
+    assert tab.locator(".voices .beat").count() >= 2
+    tab.get_by_role("button", name="Interrupt").click()
+    tab.get_by_label("Two take turns, a line each").uncheck()
+    page.until(f"{actors}.length === 1 && document.querySelectorAll('.stages.one .stage').length >= 1")
+
+
 # --- compare, judge, health -------------------------------------------------------------------------------------------
 
 

@@ -7,11 +7,26 @@ export interface Ack {
   frame: number;
 }
 
+/** A bodily action in the text. */
+export interface ActOut {
+  action: string | null;
+  start: number;
+  end: number;
+}
+
 /** One file of a job. */
 export interface ArtifactStatus {
   state: "pending" | "ready" | "failed";
   url: string;
   error?: string | null;
+}
+
+/** How loud the voice is over time. */
+export interface AudioEnvelope {
+  /** Values a second. */
+  rate: number;
+  /** RMS from the start of the audio, in any unit. */
+  values: number[];
 }
 
 /** What is known of an avatar. */
@@ -43,6 +58,13 @@ export interface BatchesOut {
   mean_width: number | null;
   /** How many batches had so many clips. */
   widths: Record<string, number>;
+}
+
+/** A stress that the body moves with. */
+export interface BeatOut {
+  /** Seconds from the start of the speech. */
+  t: number;
+  strength: number;
 }
 
 /** The benchmark as it stands. */
@@ -326,6 +348,15 @@ export interface GenerateRequest {
   [name: string]: unknown;
 }
 
+/** Stop talking, or whatever it does, within 0.3 s. */
+export interface Interrupt {
+  v?: 1;
+  type: "interrupt";
+  to?: "idle" | "listen" | "think";
+  /** The frame on the screen. */
+  frame?: number | null;
+}
+
 /** What became of requests since the start. */
 export interface JobCounts {
   done: number;
@@ -487,6 +518,14 @@ export interface Pause {
   type: "pause";
 }
 
+/** Words said in one go. */
+export interface PhraseOut {
+  text: string;
+  /** Seconds from the start of the speech. */
+  start: number;
+  end: number;
+}
+
 /** The last frames of an avatar: tracks as in the answers of this service, in their own axes and size. */
 export interface Pose {
   /** {VRM bone: [{t, x, y, z, w}, ...]}; the last second is enough. */
@@ -528,11 +567,15 @@ export interface PromptApplied {
   from_frame: number;
   revision: number;
   t0: number;
-  reason: "prompt" | "seek" | "stop";
+  reason: "prompt" | "seek" | "stop" | "speak" | "state" | "interrupt";
   /** What the model was told, in order of time. */
   captions: string[];
   prompt_plan: PromptPlanOut;
   warnings: string[];
+  /** With speak: phrases and beats, in seconds from t0. */
+  speech?: SpeechOut | null;
+  /** With speak, state and interrupt: what the body does in the end. */
+  state?: "idle" | "listen" | "think" | "speak" | null;
 }
 
 /** What was understood of the prompt. */
@@ -626,6 +669,173 @@ export interface SegmentOut {
   caption: string;
 }
 
+/** What the body does by itself until something else is asked for. */
+export interface SetState {
+  v?: 1;
+  type: "state";
+  to: "idle" | "listen" | "think" | "speak";
+  /** Default: as before. */
+  emotion?: "neutral" | "happy" | "sad" | "angry" | "shy" | "tired" | "energetic" | null;
+  at?: "now" | "next" | number;
+  /** The frame on the screen. */
+  frame?: number | null;
+}
+
+/** Say a text: the body moves with it. ``prompt_applied`` tells when it begins, and its phrases and beats. */
+export interface Speak {
+  v?: 1;
+  type: "speak";
+  text: string;
+  /** Length. Default: the envelope's, else estimated. */
+  seconds?: number | null;
+  audio_envelope?: AudioEnvelope | null;
+  /** Default: as before. */
+  emotion?: "neutral" | "happy" | "sad" | "angry" | "shy" | "tired" | "energetic" | null;
+  then?: "idle" | "listen" | "think";
+  at?: "now" | "next" | number;
+  /** The frame on the screen. */
+  frame?: number | null;
+}
+
+/** How the motion was made, and what is said when. */
+export interface SpeakMetadata {
+  /** mdm, mdm-encoder, dip, mini or placeholder: what really made it. */
+  generator: string;
+  checkpoint: string | null;
+  seed: number;
+  guidance_param: number;
+  steps: number;
+  fps: number;
+  /** Seconds of motion. */
+  motion_length: number;
+  prompt: string;
+  url: string;
+  artifacts: Record<string, ArtifactStatus>;
+  target: string;
+  /** Metres; scale root positions by the avatar's height over this. */
+  rest_hips_height: number;
+  /** Per frame: left ankle, left toe, right ankle, right toe, 0 to 1. */
+  contacts: number[][];
+  prompt_plan: PromptPlanOut;
+  timings_ms: Record<string, number>;
+  /** Of the clip as made, before avatar, fps, root and settle; foot lock: of what is delivered. */
+  quality: Record<string, number>;
+  warnings: string[];
+  /** Licence of the weights. */
+  licence: string | null;
+  /** Why a placeholder answered; only there when one did. */
+  fallback_reason?: string | null;
+  speech: SpeechOut;
+  [name: string]: unknown;
+}
+
+/** What is said, and the options of a generation. Of these ``duration_sec``, ``timeline``, ``loop`` and ``target_joints`` are not taken; ``expressions`` is on unless the request says else. */
+export interface SpeakRequest {
+  /** Same seed, same prompt: same motion. Default: random. */
+  seed?: number | null;
+  /** Denoising steps; cut to what the model was trained with. */
+  steps?: number | null;
+  /** How strongly the text pulls. Default: the model's own. */
+  guidance?: number | null;
+  /** What the body of the answer carries; wins over Accept. The JSON file is always written. */
+  format?: "vrm-json" | "msgpack" | "vrma" | "bvh" | "npy" | "mp4";
+  /** Length in seconds. Default: what the prompt says ("for 3 seconds"), else 5. */
+  duration_sec?: number | null;
+  /** Frames a second of the answer. Default: the model's 20. */
+  fps?: number | null;
+  /** Which engine; auto takes the best one that is loaded. */
+  provider?: "auto" | "mdm" | "mdm-encoder" | "dip" | "mini" | "placeholder";
+  /** false: keep the model's 20 frames a second whatever fps says. */
+  interpolate?: boolean;
+  /** Clips to make; seeds count up. tracks is the first, clips has all. */
+  repetitions?: number;
+  /** Longest wait for the model in milliseconds; then a placeholder answers. */
+  deadline_ms?: number;
+  /** Files beside the JSON; mp4 is finished after the answer. */
+  artifacts?: ("vrm-json" | "npy" | "mp4" | "vrma" | "bvh" | "smpl" | "hik")[];
+  /** Axes of the tracks: VRM 1.0, or those that a VRM 0.x avatar needs. An avatar has its own. */
+  target?: "vrm1" | "vrm0";
+  /** Id from POST /v1/avatars: tracks for exactly that avatar. "none": for no avatar in particular. */
+  avatar?: string | null;
+  /** Without an avatar: fold bones that many avatars lack (upperChest) into their children. */
+  fold?: boolean;
+  /** boost-safe: for viewers that multiply tracks under 8 degrees; such tracks come negated. */
+  compat?: "none" | "boost-safe";
+  /** bounded: the hips stay within 0.3 m and come back; in_place: no travel at all. */
+  root?: "free" | "bounded" | "in_place";
+  /** The last frames ease to the neutral pose at the origin. */
+  settle?: boolean;
+  /** Standing feet are held in place on the avatar's own legs. */
+  foot_lock?: boolean;
+  /** Blinking, gaze, relaxed fingers, the emotion in the words; never the mouth. */
+  expressions?: boolean;
+  /** smplify: fit SMPL to the joints too (needs the SMPL model files); adds smpl and hik files. */
+  postprocess?: "fast" | "smplify";
+  /** How steps are taken: ancestral, or DDIM (deterministic, better with few steps). */
+  sampler?: "ddpm" | "ddim";
+  /** official: the random draws of the official CPU program for this seed (mdm, dip). */
+  noise?: "request" | "official";
+  /** dip with target: places [x, y, z] in metres, heading [radians], at the end of each window. */
+  target_joints?: Partial<Record<"pelvis" | "left_foot" | "right_foot" | "left_wrist" | "right_wrist" | "head" | "traj" | "heading", number[]>> | null;
+  /** A job id, or a clip as answers hold it: the motion goes on from its last frame (dip, mini). */
+  continue_from?: string | Record<string, unknown> | null;
+  /** Prompts one after the other instead of one (dip, mini). */
+  timeline?: TimelinePart[] | null;
+  /** Only 1 in this version. */
+  best_of?: unknown;
+  /** The end goes over into the start without a seam (mini, mdm). */
+  loop?: boolean;
+  /** Another name of text. */
+  prompt?: string;
+  /** What is said, English or Japanese. */
+  text?: string;
+  /** Length of the speech. Default: that of the envelope, else estimated from the text. */
+  seconds?: number | null;
+  /** Gestures then follow the voice. */
+  audio_envelope?: AudioEnvelope | null;
+  /** Style of the body, and VRM expression; never the mouth. */
+  emotion?: "neutral" | "happy" | "sad" | "angry" | "shy" | "tired" | "energetic";
+  /** Signs of life to leave out. */
+  still?: ("blink" | "gaze" | "breathing" | "weight" | "fingers")[];
+  [name: string]: unknown;
+}
+
+/** Talking motion; ``metadata.speech`` holds phrases and beats. */
+export interface SpeakResponse {
+  job_id: string;
+  format: string;
+  output_path: string;
+  url: string;
+  duration_sec: number;
+  fps: number;
+  /** By VRM humanoid bone name in exact case. */
+  tracks: Record<string, QuatKey[]>;
+  root_position: RootKey[];
+  /** The same list under its older name. */
+  rootPosition: RootKey[];
+  /** All repetitions; only there when more than one was asked for. */
+  clips?: ClipOut[] | null;
+  /** By VRM 1.0 expression name; only there when asked for. */
+  expressions?: Record<string, WeightKey[]> | null;
+  /** Gaze; only there when asked for. */
+  look_at?: GazeKey[] | null;
+  fallback_used: boolean;
+  metadata: SpeakMetadata;
+  [name: string]: unknown;
+}
+
+/** How a text is said and shown. */
+export interface SpeechOut {
+  /** Length of the speech; the motion rests at most 0.4 s later. */
+  seconds: number;
+  /** Whether that was estimated from the text. */
+  estimated: boolean;
+  emotion: "neutral" | "happy" | "sad" | "angry" | "shy" | "tired" | "energetic";
+  phrases: PhraseOut[];
+  beats: BeatOut[];
+  acts: ActOut[];
+}
+
 /** How long one stage took in the latest answers, ms. */
 export interface StageOut {
   p50: number;
@@ -651,9 +861,14 @@ export interface Start {
   lead_sec?: number;
   root?: "free" | "bounded" | "in_place";
   foot_lock?: boolean;
-  /** Blinking, gaze, relaxed fingers and mood; never the mouth. */
+  /** Blinking, gaze, relaxed fingers and mood; never the mouth. On with state. */
   expressions?: boolean;
   fold?: boolean;
+  /** What the body does by itself from the start; docs/speak.md. */
+  state?: "idle" | "listen" | "think" | "speak" | null;
+  emotion?: "neutral" | "happy" | "sad" | "angry" | "shy" | "tired" | "energetic";
+  /** Signs of life to leave out. */
+  still?: ("blink" | "gaze" | "breathing" | "weight" | "fingers")[];
   /** Begin in this pose instead of a neutral one. */
   pose?: Pose | null;
   resume_token?: string | null;
@@ -723,7 +938,7 @@ export interface StreamOut {
 }
 
 /** What a client sends on WS /v1/motion/stream. */
-export type StreamRequest = Start | Prompt | Ack | Pause | Resume | SeekPose | Stop;
+export type StreamRequest = Start | Prompt | Speak | SetState | Interrupt | Ack | Pause | Resume | SeekPose | Stop;
 
 /** Live streams. */
 export interface StreamsOut {
