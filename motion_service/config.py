@@ -19,9 +19,13 @@ DEFAULT_PREFIX: Final = "MOTION_DEFAULT_"
 
 _READ_BY_OTHERS: Final = frozenset(
     f"MOTION_{name}"
-    for name in ("PROVIDER", "ENDPOINT", "TIMEOUT_SEC", "OUTPUT_FORMAT", "OUTPUT_DIR", "DATA_MOUNT_PATH", "API_KEY")
+    for name in (
+        *("PROVIDER", "ENDPOINT", "TIMEOUT_SEC", "OUTPUT_FORMAT", "OUTPUT_DIR", "DATA_MOUNT_PATH"),
+        *("API_KEY", "UID", "GID"),
+    )
 )
-"""Read by the assistant's backend out of the same ``.env``, or by our command line; the service does not want them."""
+"""Read out of the same ``.env`` by the assistant's backend, or by our command line and compose file; the service does
+not want them."""
 
 _MOUNT_PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
@@ -44,6 +48,13 @@ class Config(BaseSettings):
         default_factory=lambda known: known.get("data_root", Path("data")) / "animations", validation_alias="OUTPUT_DIR"
     )
     """Where artifacts are written; must lie under ``DATA_ROOT``. Default: ``animations`` under ``DATA_ROOT``."""
+
+    output_ttl: float = Field(0.0, validation_alias="MOTION_OUTPUT_TTL", ge=0)
+    """Seconds that a job's files are kept after the last was written; 0 = for ever."""
+
+    output_max_bytes: int = Field(0, validation_alias="MOTION_OUTPUT_MAX_BYTES", ge=0)
+    """Most bytes of all jobs' files together; beyond it the oldest jobs go. 0 = no limit. Files of the last minute and
+    files being sent stay in any case."""
 
     mount_path: str = Field("/data", validation_alias="DATA_MOUNT_PATH")
     """URL path under which ``DATA_ROOT`` is published: URL = this + path relative to ``DATA_ROOT``."""
@@ -113,7 +124,7 @@ class Config(BaseSettings):
     """Where the models live. auto = the first GPU when there is one, else the CPU."""
 
     cpu_threads: int = Field(0, validation_alias="MOTION_CPU_THREADS", ge=0, le=1024)
-    """Threads of one tensor operation on the CPU; 0 = torch's own choice."""
+    """Threads of one tensor operation on the CPU; 0 = torch's own choice, 2 where the models are on a GPU."""
 
     engine_dtype: Literal["auto", "float16", "float32"] = Field("auto", validation_alias="MOTION_ENGINE_DTYPE")
     """Of networks and text encoders on a GPU; states and samplers are float32 always. auto = float16. float32 agrees

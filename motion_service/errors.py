@@ -12,6 +12,7 @@
      + ModelUnavailable 503      CheckpointMissing, CheckpointMismatch
      + GenerationFailed 500      NonFiniteOutput, DeadlineExceeded, Cancelled
      + StorageFailed 507
+     + DownloadFailed            an asset could not be fetched or placed; at the command line only
      + ClientError               no usable answer came back to a client: Unreachable, TimedOut (no HTTP status)
 
 Catch broadly (``MotionError``) to answer, narrowly to recover. ``detail`` is shown to users: it names the field and
@@ -121,6 +122,12 @@ class Cancelled(GenerationFailed):
 
 class StorageFailed(MotionError):
     status, problem, title = 507, "storage", "The artifact could not be written"
+
+
+class DownloadFailed(MotionError):
+    """Raised by :mod:`motion_service.download`. It may name paths: whoever reads it downloaded them."""
+
+    problem, title = "download", "The asset could not be downloaded"
 
 
 class ClientError(MotionError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -117,6 +117,11 @@ class Jobs:
             positions[record.job_id] = waiting if record.waits else 0
             waiting += record.waits
         return positions
+
+    def forget(self, job_ids: Iterable[str]) -> None:
+        """Drop the records of jobs whose files are gone."""
+        for job_id in job_ids:
+            self._records.pop(job_id, None)
 
     def close(self) -> None:
         """Finish the artifact being written and give up those that wait."""

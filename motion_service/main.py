@@ -36,6 +36,7 @@ from motion_service.pipeline import DEFAULT_SECONDS, Pipeline, Route
 from motion_service.placeholder import PlaceholderSource
 from motion_service.prompt.llm import LlmSettings
 from motion_service.prompt.plan import prompt_to_plan
+from motion_service.retention import Retention
 from motion_service.schemas import MotionOptions, text_to_options
 from motion_service.source import MotionSource, SourceRequest
 from motion_service.store import ArtifactStore
@@ -50,6 +51,9 @@ EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: do not restart, somebody has
 CPU_QUEUE: Final = 32
 GPU_QUEUE: Final = 256
 """Requests inside at one time where nothing is configured."""
+THREADS_BESIDE_GPU: Final = 2
+"""Of one operation on the CPU. All that is left there is small, and threads that wait for each other take the cores
+of the processes that make answers."""
 DRAIN_S: Final = 1.0
 """How long streams may take to leave by themselves when the service ends, s."""
 WARM_UP_PROMPT: Final = "a person waves with the right hand"
@@ -62,12 +66,14 @@ class Service:
     jobs: Jobs
     worker: Worker
     sources: Mapping[str, MotionSource]
+    retention: Retention
 
     async def start(self, warm_up: bool) -> None:
         """Start the model thread and whatever makes answers; when asked, let every source make one clip; then keep the
         collector off it all."""
         self.worker.start()
         await self.jobs.pipeline.finisher.start()
+        self.retention.start()
         if warm_up:
             await self._prepare()
         placeholder = self.jobs.pipeline.placeholder
@@ -94,6 +100,7 @@ class Service:
 
     async def stop(self) -> None:
         """Finish what runs."""
+        await self.retention.stop()
         await self.worker.stop()
         await self.jobs.pipeline.finisher.stop()
 
@@ -102,8 +109,8 @@ def load_service(config: Config) -> Service:
     """Everything wired, nothing started. Raises :class:`MotionError` for settings that cannot work."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ModelUnavailable("MOTION_DEVICE=cuda, but torch sees no GPU here: set MOTION_DEVICE=auto")
-    if config.cpu_threads:
-        torch.set_num_threads(config.cpu_threads)
+    if config.cpu_threads or choose_device(config) == "cuda":
+        torch.set_num_threads(config.cpu_threads or THREADS_BESIDE_GPU)
     avatars = AvatarShelf(config.avatar_dir or config.data_root / "avatars")
     defaults = load_defaults(config, avatars)
     on_gpu = choose_device(config) == "cuda"
@@ -122,7 +129,8 @@ def load_service(config: Config) -> Service:
     llm = load_llm(config)
     services = (avatars, rates, read_smpl, llm, finisher, config.speech_fit)
     pipeline = Pipeline(sources, placeholder, store, admission, defaults, *services)
-    return Service(Jobs(pipeline), worker, sources)
+    jobs = Jobs(pipeline)
+    return Service(jobs, worker, sources, Retention(store, config.output_ttl, config.output_max_bytes, jobs.forget))
 
 
 def load_finisher(config: Config, store: ArtifactStore) -> Finisher:

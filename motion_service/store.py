@@ -10,9 +10,10 @@ import os
 import re
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,6 +57,7 @@ class ArtifactStore:
         relative = output_dir.absolute().resolve().relative_to(data_root.absolute().resolve())
         self.output_dir = output_dir
         self._flushing: _Flushing | None = None
+        self.leases = Leases()
         self.url_prefix = "/".join(part for part in (mount_path, *relative.parts) if part)
         try:
             output_dir.mkdir(parents=True, exist_ok=True)
@@ -116,6 +118,37 @@ class ArtifactStore:
         if linked or not path.is_file():
             raise NotFound("there is no such artifact")
         return path
+
+
+class Leases:
+    """Which jobs' files are being sent right now, so that nobody deletes them under the reader's eyes."""
+
+    def __init__(self) -> None:
+        self._held: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Leases], tuple[()]]:
+        """Another process sends other files."""
+        return Leases, ()
+
+    @contextmanager
+    def hold(self, job_id: str) -> Iterator[None]:
+        """Keep a job's files while they are sent."""
+        with self._lock:
+            self._held[job_id] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held[job_id] -= 1
+                if not self._held[job_id]:
+                    del self._held[job_id]
+
+    @contextmanager
+    def unless_held(self, job_id: str) -> Iterator[bool]:
+        """Whether nobody holds the job; as long as this lasts, nobody can begin to."""
+        with self._lock:
+            yield job_id not in self._held
 
 
 class _Flushing:

@@ -35,7 +35,7 @@ LEVELS: dict[str, int] = {
         ],
         2,
     ),
-    **dict.fromkeys(["vrm", "download", "figure"], 3),
+    **dict.fromkeys(["vrm", "download", "figure", "retention"], 3),
     **dict.fromkeys(["export", "placeholder", "quality", "mdm_adapter"], 4),
     **dict.fromkeys(["edit", "speak", "timeline", "training", "answer", "finishing", "verify", "sampling"], 5),
     "pipeline": 6,
@@ -77,6 +77,17 @@ PART_OF = {
     "diagnostics_schemas": "schemas",
     "diagnostics_benchmark": "diagnostics",
     **dict.fromkeys(
+        [
+            "download_archive",
+            "download_content",
+            "download_manifest",
+            "download_page",
+            "download_record",
+            "download_transfer",
+        ],
+        "download",
+    ),
+    **dict.fromkeys(
         ["text_bert", "text_bert_network", "text_clip", "text_clip_network", "text_files", "text_tokenizers"],
         "text_encoder",
     ),
@@ -102,6 +113,7 @@ PART_OF = {
         [
             "cli_bench",
             "cli_doctor",
+            "cli_download",
             "cli_edit",
             "cli_errors",
             "cli_evaluate",

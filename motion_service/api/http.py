@@ -16,6 +16,7 @@ from motion_service.api.avatars import avatar_routes
 from motion_service.api.description import describe_completely
 from motion_service.api.diagnostics import diagnostics_routes, job_progress
 from motion_service.api.edit import edit_routes
+from motion_service.api.files import LeasedFile
 from motion_service.api.idempotency import IdempotencyKey
 from motion_service.api.page import find_page, page_routes
 from motion_service.api.problem import install_problem_handlers, problem_responses
@@ -181,7 +182,7 @@ def _artifact_routes(store: ArtifactStore) -> APIRouter:
     router = APIRouter(tags=["artifacts"])
 
     def send_file(job_id: str, kind: str) -> FileResponse:
-        return FileResponse(store.find(job_id, kind), media_type=ARTIFACT_KINDS[kind].media_type)
+        return LeasedFile(store, job_id, kind)
 
     @router.get(store.url_prefix + "/{job_id}.json", response_class=FileResponse, responses=problem_responses(401, 404))
     def get_answer(job_id: str) -> FileResponse:

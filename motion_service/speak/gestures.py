@@ -32,6 +32,10 @@ SETTLED_S: Final = 0.2
 """Everything rests so long after the last word, s."""
 NOD_DEG: Final = (5.0, 8.0)
 """At the end of a phrase, and of a sentence."""
+NOD_S: Final = 0.24
+"""Down, s."""
+NOD_NEAR_S: Final = 0.45
+"""A beat so close to the end of a phrase is the nod."""
 HEAD_BEAT_DEG: Final = 2.5
 SHORTEST_S: Final = 0.9
 """Whoever says less keeps the hands down."""
@@ -163,17 +167,16 @@ def _beat(side: Side, hand: Hand, time: float, strength: float, style: Style) ->
 
 
 def _head(talk: Talk, style: Style, posture: Mapping[str, float], random: np.random.Generator) -> list[Ask]:
-    """Small dips on beats, nods at the ends of phrases, another direction for each phrase, a glance away at first."""
+    """Dips on beats, nods at the ends of phrases, another direction for each phrase, a glance away at first."""
     pitch, yaw, roll = (posture[f"head_{turn}"] for turn in ("pitch", "yaw", "roll"))
     asks, end = list[Ask](), talk.start + talk.seconds
-    nods = [_nod(phrase, talk, style, random) for phrase in talk.phrases]
-    for beat in talk.beats:
-        time = talk.start + beat.time
-        if not any(start - 0.25 < time < start + 0.5 for start, _, _ in nods) and time > talk.start + 0.1:
-            dip = pitch + HEAD_BEAT_DEG * beat.strength * style.size
-            asks += [Ask("head_pitch", dip, time - STROKE_S, STROKE_S), Ask("head_pitch", pitch, time + 0.02, 0.35)]
-    for start, size, down in nods:
-        asks += [Ask("head_pitch", pitch + size, start, down), Ask("head_pitch", pitch, start + down, 0.35)]
+    home = end + SETTLED_S - 0.4
+    for bottom, size in _dips(talk, style, random):
+        down = (STROKE_S if size < NOD_DEG[0] else NOD_S) / style.tempo
+        begin = max(bottom - down, talk.start + 0.01)  # after the head is told where to be while it speaks
+        asks.append(Ask("head_pitch", pitch + size, begin, bottom - begin))
+        asks.append(Ask("head_pitch", pitch, bottom + 0.02, 0.35))
+        home = max(home, min(bottom + 0.02, end + SETTLED_S - 0.25))
     for phrase in talk.phrases:
         goals = {"head_yaw": yaw + random.normal(0, 3.5), "head_roll": roll + random.normal(0, 2.0)}
         asks += ask_all(goals, talk.start + phrase.start, 0.6)
@@ -181,20 +184,28 @@ def _head(talk: Talk, style: Style, posture: Mapping[str, float], random: np.ran
         away = (8.0 + 8.0 * style.shun) * random.choice([-1.0, 1.0])
         asks += [Ask("gaze_yaw", away, talk.start + 0.05, 0.12), Ask("gaze_yaw", 0.0, talk.start + 0.75, 0.12)]
     if not talk.goes_on:
-        asks = [ask for ask in asks if ask.start + ask.seconds <= end + SETTLED_S]
-        asks += ask_all({"head_pitch": pitch, "head_yaw": yaw, "head_roll": roll}, end + SETTLED_S - 0.4, 0.4)
+        rest = {"head_pitch": pitch, "head_yaw": yaw, "head_roll": roll}
+        asks = [ask for ask in asks if ask.start < home]
+        asks += ask_all(rest, home, end + SETTLED_S - home)
     return asks
 
 
-def _nod(phrase: Phrase, talk: Talk, style: Style, random: np.random.Generator) -> tuple[float, float, float]:
-    """Start in s, degrees and seconds of the nod at the end of a phrase. The last one is early enough to be over."""
-    size = NOD_DEG[phrase.is_last] * style.size * float(random.uniform(0.7, 1.15))
-    if not phrase.is_last and random.random() < 0.35:
-        size = 0.0
-    start = talk.start + phrase.end - 0.15
-    if not talk.goes_on:
-        start = min(start, talk.start + talk.seconds + SETTLED_S - 0.6)
-    return max(talk.start, start), size, 0.22 / style.tempo
+def _dips(talk: Talk, style: Style, random: np.random.Generator) -> list[tuple[float, float]]:
+    """(when the head is lowest in s, by how many degrees), in order of time: on every beat, and a nod at the end of
+    most phrases, on its last beat where that is near."""
+    dips = {beat.time: HEAD_BEAT_DEG * beat.strength * style.size for beat in talk.beats if beat.time > 0.1}
+    for phrase in talk.phrases:
+        size = NOD_DEG[phrase.is_last] * style.size * float(random.uniform(0.7, 1.15))
+        if not phrase.is_last and random.random() < 0.35:
+            continue
+        bottom = phrase.end + 0.05 if talk.goes_on else min(phrase.end + 0.05, talk.seconds - 0.1)
+        near = min(dips, key=lambda time: abs(time - bottom), default=None)
+        if near is not None and abs(near - bottom) < NOD_NEAR_S:
+            dips[near] = size
+        elif bottom > NOD_S:
+            dips[bottom] = size
+    last = talk.seconds if talk.goes_on else talk.seconds - 0.05
+    return [(talk.start + time, size) for time, size in sorted(dips.items()) if time <= last]
 
 
 def _trunk(talk: Talk, posture: Mapping[str, float], random: np.random.Generator) -> list[Ask]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import find_peaks
 
 from motion_service.clips import VrmClip
 from motion_service.features.vrm_native import canonical_fk
@@ -93,8 +94,8 @@ def test_what_is_done_does_not_depend_on_how_far_it_was_planned(
         np.testing.assert_allclose(again[channel][last], straight[channel][last], atol=1e-9)
 
 
-@given(st.sampled_from(STATES), st.floats(0.5, 6.0))
 @settings(deadline=None, max_examples=20)
+@given(st.sampled_from(STATES), st.floats(0.5, 6.0))
 def test_a_change_leaves_what_was_before(state: State, at: float) -> None:
     performance = Performance(3).change("idle", 0.0).until(12.0)
     times = np.arange(0, at, 0.05)
@@ -129,6 +130,15 @@ def test_no_state_stands_still_or_repeats(state: State) -> None:
     assert float(distance.min()) > 0.3
 
 
+def test_every_beat_that_is_told_is_moved() -> None:
+    times = np.arange(0, 4.2, 0.01)
+    for seed in range(20):
+        performance, beats = Performance(seed).speak(text_to_spoken(REPLY, 4.0), 0.0)
+        track = performance.until(6.0).score.at(times)["head_pitch"]
+        lowest = times[find_peaks(track, prominence=0.3)[0]]
+        assert all(np.abs(lowest - beat.time).min() < 0.05 for beat in beats if beat.time < 3.9)
+
+
 def test_hands_are_raised_for_a_good_part_of_what_is_said() -> None:
     shares = []
     for seed in range(20):
@@ -139,8 +149,8 @@ def test_hands_are_raised_for_a_good_part_of_what_is_said() -> None:
     assert np.mean(shares) > 0.3
 
 
-@given(st.tuples(*[st.floats(-0.6, 0.6)] * 3), st.sampled_from(SIDES))
 @settings(deadline=None)
+@given(st.tuples(*[st.floats(-0.6, 0.6)] * 3), st.sampled_from(SIDES))
 def test_wrists_get_where_they_can_within_the_limits_of_the_elbow(place: tuple[float, float, float], side: str) -> None:
     wrist = torch.tensor([place])
     if float(wrist.norm()) < 0.05:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motion_service.speak.strokes import Track
@@ -18,6 +18,7 @@ def _track(asks: list[tuple[float, float, float]]) -> Track:
     return track
 
 
+@settings(deadline=None)
 @given(ASKS)
 def test_place_speed_and_pull_go_on_at_every_stroke(asks: list[tuple[float, float, float]]) -> None:
     track = _track(asks)
@@ -27,6 +28,7 @@ def test_place_speed_and_pull_go_on_at_every_stroke(asks: list[tuple[float, floa
         np.testing.assert_allclose(after, before, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(ASKS)
 def test_it_ends_at_rest_at_its_goal(asks: list[tuple[float, float, float]]) -> None:
     track = _track(asks)
@@ -34,6 +36,7 @@ def test_it_ends_at_rest_at_its_goal(asks: list[tuple[float, float, float]]) -> 
     np.testing.assert_allclose(track.state(end + 1e-9), (track.goal, 0, 0), atol=1e-9)
 
 
+@settings(deadline=None)
 @given(ASKS, st.floats(0, 5))
 def test_what_was_before_a_change_stays(asks: list[tuple[float, float, float]], time: float) -> None:
     track = _track(asks)

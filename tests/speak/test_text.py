@@ -31,7 +31,7 @@ def test_syllables(word: str, syllables: int) -> None:
     assert count_syllables(word) == syllables
 
 
-@settings(deadline=None)  # the first text loads the dictionary
+@settings(deadline=None)
 @given(st.text(max_size=60), st.floats(0.3, 30))
 def test_any_text_has_phrases_in_order_within_its_length(text: str, seconds: float) -> None:
     spoken = text_to_spoken(text, seconds)
@@ -64,6 +64,7 @@ def _voice(seconds: float, rate: float, syllables: list[float]) -> np.ndarray:
     return sum(np.exp(-0.5 * ((time - at) / 0.05) ** 2) for at in syllables) + np.zeros_like(time)  # type: ignore[no-any-return]
 
 
+@settings(deadline=None)
 @given(st.sampled_from([20.0, 50.0, 100.0]), st.integers(0, 2**32))
 def test_beats_fall_on_peaks_of_the_voice(rate: float, seed: int) -> None:
     random = np.random.default_rng(seed)
