@@ -199,11 +199,12 @@ def load_app(config: Config) -> FastAPI:
     for name in service.sources:
         metrics.MODEL.labels(name, torch.__version__, choose_device(config)).set(1)
     app = create_app(
-        *(service.jobs, config.keys, start, service.stop, service.worker.facts),
+        *(service.jobs, config.keys, start, service.stop, service.worker),
         streams=streams,
         origins=config.origins,
         lifecycle=lifecycle,
         rate_limit=config.rate_limit,
+        records=config.data_root / "diagnostics",
     )
     app.state.streams, app.state.lifecycle = streams, lifecycle
     return app

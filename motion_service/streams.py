@@ -181,6 +181,11 @@ class Streams:
         else:
             session.stop()
 
+    @property
+    def sessions(self) -> list[OpenStream]:
+        """Those that run, oldest first."""
+        return [*self._sessions.values()]
+
     @contextmanager
     def running(self, stream: OpenStream) -> Iterator[None]:
         """Count a stream among those that are told when this process goes away."""

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "motion_service"
 
 LEVELS: dict[str, int] = {
     **dict.fromkeys(["errors", "config", "geometry", "diffusion", "faults", "humanoid", "wording"], 0),
-    **dict.fromkeys(["clips", "schemas", "telemetry"], 1),
+    **dict.fromkeys(["clips", "schemas", "telemetry", "progress", "events"], 1),
     **dict.fromkeys(
         [
             "source",
@@ -39,7 +39,7 @@ LEVELS: dict[str, int] = {
     **dict.fromkeys(["export", "placeholder", "quality", "mdm_adapter"], 4),
     **dict.fromkeys(["edit", "speak", "timeline", "training", "answer", "finishing", "verify", "sampling"], 5),
     "pipeline": 6,
-    **dict.fromkeys(["stream", "jobs"], 7),
+    **dict.fromkeys(["stream", "jobs", "diagnostics"], 7),
     "api": 8,
     **dict.fromkeys(["main", "cluster", "cli"], 9),
 }
@@ -49,6 +49,7 @@ SAME_LEVEL: dict[str, set[str]] = {
     "answer": {"speak"},
     "finishing": {"answer"},
     "jobs": {"stream"},
+    "diagnostics": {"jobs", "stream"},
     "cluster": {"main"},
     "cli": {"main", "cluster"},
     "training": {"verify"},  # benchmarks time the official code on what `motion verify` compares it with
@@ -74,6 +75,9 @@ PART_OF = {
     "streams": "stream",
     "edit_loop": "edit",
     "avatar_schemas": "schemas",
+    "job_schemas": "schemas",
+    "diagnostics_schemas": "schemas",
+    "diagnostics_benchmark": "diagnostics",
     **dict.fromkeys(
         [
             "download_archive",

@@ -13,7 +13,7 @@ import binascii
 import hashlib
 import ipaddress
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -74,14 +74,16 @@ class KeyMiddleware:
         keys: Iterable[str],
         limit: RateLimit | None = None,
         is_signed: Callable[[str, str], bool] = lambda path, query: False,
+        open_paths: Collection[str] = OPEN_PATHS,
     ) -> None:
         """``limit`` of requests of one key; ``is_signed(path, query)``: a URL that opens by itself."""
         self.app = app
+        self._open_paths = open_paths
         self._hashes = [_hash(key) for key in keys]
         self._limit, self._is_signed = limit or RateLimit(0), is_signed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN_PATHS:
+        if scope["type"] not in ("http", "websocket") or scope["path"] in self._open_paths:
             return await self.app(scope, receive, send)
         try:
             key = self._find_key(scope)

@@ -29,6 +29,7 @@ from motion_service.engine.scheduler import Policy
 from motion_service.engine.tally import Tally, WorkerStats
 from motion_service.errors import Draining
 from motion_service.faults import FaultPlan
+from motion_service.progress import note_run
 from motion_service.telemetry import log_event
 
 SWITCH_S: Final = 0.0005
@@ -123,6 +124,7 @@ class Worker:
         Cancelling the wait ends the run at its next step.
         """
         reply = self._new_reply()
+        note_run(run)
         self._post(lambda: self._batches.admit(run, reply))
         try:
             return await reply.future

@@ -28,6 +28,7 @@ from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_captio
 from motion_service.mdm_adapter.official import MAX_FRAMES, Conditions, OfficialSampler, Run, seeded_draw
 from motion_service.mdm_adapter.residents import EngineSettings, Models, add_network
 from motion_service.mdm_adapter.stopwatch import Stopwatch
+from motion_service.progress import expect
 from motion_service.source import SourceClip, SourceRequest
 from motion_service.text_encoder import encode_texts
 
@@ -100,6 +101,7 @@ class OfficialSource:
         """De-normalised features (T, 263) of all windows, one after the other."""
         spec = self.sampler.spec
         spans = cues_to_windows(cues, spec.predict_frames)
+        expect(len(spans) * len(self.sampler.steps(run)))
         place = RootStart()
         prefix = self.sampler.normalise(load_prefixes()[choose_prefix(cues[0].text)])[-spec.context_frames :]
         parts = []

@@ -248,6 +248,7 @@ class PooledResident:
             "device": self._fast.device.type,
             "dtype": str(self._fast.weights.dtype).removeprefix("torch."),
             "graphs": sum(self._is_mine(key) for key in self._graphs.keys) if self._graphs.enabled else 0,
+            **self._graphs.counts(self._is_mine),
             "widest": self.limits.batches[-1],
             "in_flight": len(self._slots),
             "memory_mb": round(self.nbytes / 2**20),
