@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from motion_service import metrics
 from motion_service.answer import Answer
 from motion_service.edit_schemas import EditRequest
 from motion_service.errors import BadRequest, Busy, Cancelled, MotionError, NotFound
@@ -60,6 +61,8 @@ class Jobs:
         self._records: OrderedDict[str, JobRecord] = OrderedDict()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="motion-artifacts")
         self._pending = 0
+        self.storage: Literal["ok", "degraded"] = "ok"
+        """``degraded``: the newest answer could not be written to its file."""
 
     async def generate(self, request: GenerateRequest, route: Route, request_id: str | None = None) -> Answer:
         """One request from record to answer; slow artifacts follow in a thread."""
@@ -89,6 +92,7 @@ class Jobs:
         record.metadata = {key: value for key, value in answer.metadata.items() if key != "artifacts"}
         record.artifacts = {kind: dict(status) for kind, status in answer.artifacts.items()}
         record.state = "done"
+        self._note(answer)
         self._tell_done(record)
         self._save_later(record, answer.pending)
         log_event("motion answered", generator=record.metadata.get("generator"), timings=record.metadata["timings_ms"])
@@ -126,6 +130,16 @@ class Jobs:
     def close(self) -> None:
         """Finish the artifact being written and give up those that wait."""
         self._writer.shutdown(wait=True, cancel_futures=True)
+
+    def _note(self, answer: Answer) -> None:
+        """Count what was made."""
+        failed = [kind for kind, status in answer.artifacts.items() if status["state"] == "failed"]
+        self.storage = "degraded" if "vrm-json" in failed else "ok"
+        for kind in failed:
+            metrics.WRITE_FAILURES.labels(kind).inc()
+        metrics.ARTIFACT_BYTES.observe(len(answer.body))
+        if (reason := answer.metadata.get("fallback_reason")) is not None:
+            metrics.PLACEHOLDERS.labels(reason).inc()
 
     def _open(self, request_id: str | None) -> JobRecord:
         created = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -178,6 +192,7 @@ class Jobs:
             log_event("artifact not written", error=error, kind=kind)
             detail = error.detail if isinstance(error, MotionError) else f"the {kind} artifact could not be made"
             record.artifacts[kind] = status | {"state": "failed", "error": detail}
+            metrics.WRITE_FAILURES.labels(kind).inc()
         finally:
             self._pending -= 1
 

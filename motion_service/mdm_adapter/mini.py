@@ -18,7 +18,7 @@ from torch import Tensor
 from motion_service.clips import FeatureClip, TextEmbedding, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly
 from motion_service.diffusion.schedule import Schedule, Step, named_schedule
-from motion_service.engine.worker import Worker
+from motion_service.engine.guard import Engine
 from motion_service.errors import CheckpointMismatch
 from motion_service.features.vrm_native import CONTACTS
 from motion_service.mdm.checkpoint import Checkpoint
@@ -58,7 +58,7 @@ class DiffusionSource:
         self,
         checkpoint: Checkpoint,
         encoder: TextEncoder,
-        worker: Worker,
+        worker: Engine,
         *,
         name: str = "mini",
         settings: EngineSettings | None = None,

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding
 from motion_service.diffusion.schedule import Step
+from motion_service.engine.guard import Engine
 from motion_service.engine.job import Job
-from motion_service.engine.worker import Worker
 from motion_service.errors import BadRequest
 from motion_service.features.humanml3d import HUMANML3D_FPS, features_to_end
 from motion_service.features.prefixes import choose_prefix, load_prefixes
@@ -40,7 +40,7 @@ class OfficialSource:
     """A :class:`~motion_service.source.MotionSource` on an official checkpoint."""
 
     def __init__(
-        self, name: str, sampler: OfficialSampler, worker: Worker, settings: EngineSettings | None = None
+        self, name: str, sampler: OfficialSampler, worker: Engine, settings: EngineSettings | None = None
     ) -> None:
         """``name``: the provider name, mdm, mdm-encoder or dip."""
         self.name = name

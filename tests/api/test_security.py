@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from motion_service.api.security import OPEN_PATHS, check_exposure, is_loopback
+from motion_service.api.lifecycle import OPEN_PATHS
+from motion_service.api.security import check_exposure, is_loopback
 from motion_service.telemetry import JsonFormatter, request_id
 from tests.fakes import Api, FakeSource, StartApi
 
