@@ -41,4 +41,9 @@ def compile_ahead(threads: int) -> Iterator[None]:
 
 def _mode(pool: ThreadPoolExecutor) -> contextlib.AbstractContextManager[object]:
     mode = getattr(triton, "AsyncCompileMode", None)
-    return contextlib.nullcontext() if mode is None else mode(pool, ignore_errors=True)
+    if mode is None:
+        return contextlib.nullcontext()
+    try:
+        return mode(pool, ignore_errors=True)  # type: ignore[no-any-return]
+    except TypeError:  # Triton 3.5, which comes with torch 2.9, knows no such option: the first error ends the block
+        return mode(pool)  # type: ignore[no-any-return]
