@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +31,7 @@ from motion_service.prompt.reading import plan_to_wire
 from motion_service.quality import measure_clip
 from motion_service.schemas import GenerateRequest
 from motion_service.source import SourceClip
+from motion_service.speak.speech import Speech, perform
 from motion_service.store import ARTIFACT_KINDS, ArtifactStore
 from motion_service.telemetry import log_event
 from motion_service.vrm.fitting import FittedClip, Fitting, fit_clip
@@ -59,6 +60,8 @@ class Take:
     """time.monotonic() when the request came in."""
     smpl: SmplAssets | None = None
     """The body model, when the SMPL files were asked for."""
+    speech: Speech | None = None
+    """What is said meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,9 @@ def take_to_answer(take: Take, store: ArtifactStore) -> Answer:
     take.timings_ms.update({stage: round(ms, 3) for stage, ms in take.made[0].timings_ms.items()})
     decoding = time.monotonic()
     motions = [_Motion(*decode(made)) for made in take.made]
+    if take.speech is not None:
+        pairs = zip(motions, take.made, strict=True)
+        motions = [_Motion(perform(motion.clip, take.speech, made.seed), None) for motion, made in pairs]
     if not isinstance(take.made[0].clip, VrmClip):
         take.timings_ms["decode"] = _ms(decoding)
     finishing = time.monotonic()
@@ -246,6 +252,8 @@ def _metadata(
         "warnings": [*take.warnings, *made.warnings],
         "licence": made.licence,
     }
+    if take.speech is not None:
+        metadata["speech"] = replace(take.speech, seed=made.seed).to_wire()
     if take.fallback_reason is not None:
         metadata["fallback_reason"] = take.fallback_reason
     return metadata

@@ -124,7 +124,7 @@ class Config(BaseSettings):
     """Where the models live. auto = the first GPU when there is one, else the CPU."""
 
     cpu_threads: int = Field(0, validation_alias="MOTION_CPU_THREADS", ge=0, le=1024)
-    """Threads of one tensor operation on the CPU; 0 = torch's own choice."""
+    """Threads of one tensor operation on the CPU; 0 = torch's own choice, 2 where the models are on a GPU."""
 
     engine_dtype: Literal["auto", "float16", "float32"] = Field("auto", validation_alias="MOTION_ENGINE_DTYPE")
     """Of networks and text encoders on a GPU; states and samplers are float32 always. auto = float16. float32 agrees
@@ -175,6 +175,10 @@ class Config(BaseSettings):
     allowed_origins: str = Field("", validation_alias="MOTION_ALLOWED_ORIGINS")
     """Origins of pages that may open a stream, separated by commas, such as ``https://app.example``; ``*`` = all. Pages
     of the service's own host may always, and programs that are no browser."""
+
+    speech_fit: bool = Field(False, validation_alias="MOTION_SPEECH_FIT")
+    """on: a prompt that asks for no action of the body, such as an assistant's reply, gets talking motion that lasts as
+    long as it takes to say, as of /v1/motion/speak, instead of a clip of the length asked for."""
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias="MOTION_LOG_LEVEL")
     """Least severity that is logged. Logs are one JSON object a line on standard error; prompts are never in them."""

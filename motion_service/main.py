@@ -51,6 +51,9 @@ EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: do not restart, somebody has
 CPU_QUEUE: Final = 32
 GPU_QUEUE: Final = 256
 """Requests inside at one time where nothing is configured."""
+THREADS_BESIDE_GPU: Final = 2
+"""Of one operation on the CPU. All that is left there is small, and threads that wait for each other take the cores
+of the processes that make answers."""
 DRAIN_S: Final = 1.0
 """How long streams may take to leave by themselves when the service ends, s."""
 WARM_UP_PROMPT: Final = "a person waves with the right hand"
@@ -106,8 +109,8 @@ def load_service(config: Config) -> Service:
     """Everything wired, nothing started. Raises :class:`MotionError` for settings that cannot work."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ModelUnavailable("MOTION_DEVICE=cuda, but torch sees no GPU here: set MOTION_DEVICE=auto")
-    if config.cpu_threads:
-        torch.set_num_threads(config.cpu_threads)
+    if config.cpu_threads or choose_device(config) == "cuda":
+        torch.set_num_threads(config.cpu_threads or THREADS_BESIDE_GPU)
     avatars = AvatarShelf(config.avatar_dir or config.data_root / "avatars")
     defaults = load_defaults(config, avatars)
     on_gpu = choose_device(config) == "cuda"
@@ -124,7 +127,8 @@ def load_service(config: Config) -> Service:
         read_smpl()  # better no service than one that refuses every request
     admission = Admission(config.queue_size or (GPU_QUEUE if on_gpu else CPU_QUEUE))
     llm = load_llm(config)
-    pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm, finisher)
+    services = (avatars, rates, read_smpl, llm, finisher, config.speech_fit)
+    pipeline = Pipeline(sources, placeholder, store, admission, defaults, *services)
     jobs = Jobs(pipeline)
     return Service(jobs, worker, sources, Retention(store, config.output_ttl, config.output_max_bytes, jobs.forget))
 

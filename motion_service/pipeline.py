@@ -15,12 +15,11 @@ from typing import Final, Literal
 
 from motion_service.admission import Admission
 from motion_service.answer import Answer, Take
-from motion_service.clips import PromptPlan, VrmClip
+from motion_service.clips import PromptPlan
 from motion_service.edit import (
     check_length,
-    describe_edit,
     edit_defaults,
-    put_in,
+    repeat_edit,
     request_to_original,
     request_to_plan,
     value_to_pose,
@@ -38,15 +37,16 @@ from motion_service.errors import (
     NotFound,
 )
 from motion_service.finishing import Finisher, ThreadFinisher
-from motion_service.mdm_adapter.decode import decode
 from motion_service.prompt.llm import LlmSettings, read_with_llm
 from motion_service.prompt.plan import prompt_to_plan
 from motion_service.prompt.times import times_to_seconds
 from motion_service.schemas import MAX_DRAWN_SEED, MAX_SECONDS, MAX_SEED, MIN_SECONDS, GenerateRequest, MotionOptions
-from motion_service.source import EditingSource, EditPlan, LiveSource, MotionSource, SourceClip, SourceRequest
+from motion_service.source import EditingSource, MotionSource, SourceClip, SourceRequest
+from motion_service.speak.speech import Speech, new_speech, speech_to_fitting
+from motion_service.speak_schemas import SpeakRequest
 from motion_service.store import ArtifactStore
 from motion_service.telemetry import log_event
-from motion_service.timeline import IDLE, ScriptedSource
+from motion_service.timeline import IDLE, play_parts
 from motion_service.vrm.avatar import Avatar
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.life import mood_of
@@ -74,6 +74,7 @@ class Pipeline:
 
     ``rates`` are the frames a second of answers of each route when nobody says; none means the model's own.
     ``llm`` is the language model that is asked what a prompt means; the rules answer when it does not in time.
+    ``speech_fit``: a prompt that only talks, such as a reply, gets talking motion as long as it takes to say.
     ``finisher`` makes the answers; threads of this process when nobody says.
     ``load_smpl`` reads the SMPL model, once and only when it is asked for; it raises :class:`BadRequest` without files.
     """
@@ -90,6 +91,7 @@ class Pipeline:
         load_smpl: Callable[[], SmplAssets] | None = None,
         llm: LlmSettings | None = None,
         finisher: Finisher | None = None,
+        speech_fit: bool = False,
     ) -> None:
         self.sources = sources
         self.placeholder = placeholder
@@ -101,6 +103,7 @@ class Pipeline:
         self.rates = rates or {}
         self.load_smpl = load_smpl
         self.llm = llm
+        self.speech_fit = speech_fit
         self._plans: dict[str, PromptPlan] = {}
 
     async def generate(self, request: GenerateRequest, route: Route, job_id: str) -> Answer:
@@ -109,16 +112,18 @@ class Pipeline:
         options = request.with_defaults(self.defaults)
         with self.admission.enter():
             plan = await self.read_prompt(options.prompt)
-            scripted = await self._options_to_script(options)
+            speech = await self._options_to_speech(request, options, plan)
+            scripted = await self._options_to_script(options, speech)
             planned = time.monotonic()
             warnings = [f"unknown field ignored: {name}" for name in request.unknown_fields()]
-            wish = self._plan_to_wish(plan, request, options, warnings)
+            wish = self._plan_to_wish(plan, request, options, warnings, speech)
             fitting = await self._options_to_fitting(request, options, route, wish.seed, warnings)
+            fitting = fitting if speech is None else speech_to_fitting(speech, fitting)
             smpl = await self._find_smpl(options, warnings)
             made, reason = await self._make_or_fall_back(wish, options, route, warnings, scripted)
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
-            take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl)
+            take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl, speech)
             return await self._finish_or_fall_back(take, wish)
 
     async def edit(self, request: EditRequest, job_id: str) -> Answer:
@@ -147,7 +152,7 @@ class Pipeline:
             fitting = await self._options_to_fitting(options, options, "edit", wish.seed, warnings)
             fitting = replace(fitting, keep_bones=True)
             smpl = await self._find_smpl(options, warnings)
-            made = await _repeat_edit(source, wish, clip, edit, options)
+            made = await repeat_edit(source, wish, clip, edit, options)
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
             take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl)
@@ -165,7 +170,12 @@ class Pipeline:
         return plan if self.llm is None else await read_with_llm(prompt, plan, self.llm)
 
     def _plan_to_wish(
-        self, plan: PromptPlan, request: GenerateRequest, options: GenerateRequest, warnings: list[str]
+        self,
+        plan: PromptPlan,
+        request: GenerateRequest,
+        options: GenerateRequest,
+        warnings: list[str],
+        speech: Speech | None,
     ) -> SourceRequest:
         """Decide what is still open: seconds (request, else words, else default) and seed (request, else fresh)."""
         counted = times_to_seconds(plan.action, plan.times) if plan.times else None
@@ -173,6 +183,8 @@ class Pipeline:
         asked = (
             whole or request.duration_sec or plan.seconds or counted or self.defaults.duration_sec or DEFAULT_SECONDS
         )
+        if speech is not None:
+            asked, plan = speech.seconds, IDLE
         seconds = min(max(asked, MIN_SECONDS), MAX_SECONDS)
         if seconds != asked:
             warnings.append(f"the prompt asks for {asked:g} s; clips last {MIN_SECONDS:g} to {MAX_SECONDS:g} s")
@@ -244,7 +256,7 @@ class Pipeline:
         options: GenerateRequest,
         route: Route,
         warnings: list[str],
-        scripted: Callable[[LiveSource], ScriptedSource] | None,
+        scripted: Callable[[MotionSource], MotionSource] | None,
     ) -> tuple[list[SourceClip], str | None]:
         """The clips, and the reason when the placeholder made them."""
         if options.provider == "placeholder":
@@ -277,9 +289,25 @@ class Pipeline:
             made = await _repeat(self.placeholder, wish, take.options.repetitions)
             return await self.finisher.finish(replace(take, made=made, fallback_reason=failure.problem))
 
-    async def _options_to_script(self, options: GenerateRequest) -> Callable[[LiveSource], ScriptedSource] | None:
-        """How a clip of a timeline, or one that continues another, is made on a live source; None for any other."""
-        if options.timeline is None and options.continue_from is None:
+    async def _options_to_speech(
+        self, request: GenerateRequest, options: GenerateRequest, plan: PromptPlan
+    ) -> Speech | None:
+        """What is said, where something is: by request, or where the prompt only talks and ``speech_fit`` is on."""
+        seed = options.seed or 0
+        if isinstance(request, SpeakRequest):
+            loudness = None if request.audio_envelope is None else request.audio_envelope.model_dump()
+            still = frozenset(request.still)
+            said = partial(new_speech, seconds=request.seconds, loudness=loudness, emotion=request.emotion, still=still)
+            return await asyncio.to_thread(said, options.prompt, seed)
+        fits = self.speech_fit and plan.action == "none" and not (options.loop or options.timeline)
+        return await asyncio.to_thread(new_speech, options.prompt, seed) if fits else None
+
+    async def _options_to_script(
+        self, options: GenerateRequest, speech: Speech | None
+    ) -> Callable[[MotionSource], MotionSource] | None:
+        """How a clip of a timeline, a speech, or one that continues another, is made on a live source; None for any
+        other."""
+        if options.timeline is None and options.continue_from is None and speech is None:
             return None
         if options.loop or options.target_joints:
             raise BadRequest("timeline and continue_from go neither with loop nor with target_joints", field="loop")
@@ -287,17 +315,18 @@ class Pipeline:
             (await self.read_prompt(part.prompt) if part.prompt.strip() else IDLE, part.sec)
             for part in options.timeline or ()
         ]
+        parts = parts if speech is None else speech.parts(IDLE)
         pose = None
         if options.continue_from is not None:
             pose = await asyncio.to_thread(value_to_pose, options.continue_from, self.store)
-        return partial(ScriptedSource, parts=tuple(parts), pose=pose)
+        return partial(play_parts, parts=parts, pose=pose, is_speech=speech is not None)
 
     def _choose_source(
         self,
         options: GenerateRequest,
         route: Route,
         wish: SourceRequest,
-        scripted: Callable[[LiveSource], ScriptedSource] | None,
+        scripted: Callable[[MotionSource], MotionSource] | None,
     ) -> MotionSource:
         if options.loop:
             editor = self._choose_editor(options.provider, wish.seconds + SEEN_S)
@@ -312,11 +341,7 @@ class Pipeline:
                 f"provider {name} is not loaded; leave provider out, or place its weights and restart"
             )
         source = self.sources[name]
-        if scripted is None:
-            return source
-        if not isinstance(source, LiveSource):
-            raise BadRequest(f"{name} makes a clip at once: leave provider out, or take dip or mini", field="provider")
-        return scripted(source)
+        return source if scripted is None else scripted(source)
 
     def _choose_editor(self, provider: str, seconds: float) -> EditingSource:
         """The model that is to edit; ``auto`` takes the first of mdm and mini that reaches the length of the clip."""
@@ -333,32 +358,6 @@ class Pipeline:
                 f"{loaded[0].name} edits clips of at most {most:g} s, this one has {seconds:.2f}", field="clip"
             )
         return able[0]
-
-
-async def _repeat_edit(
-    source: EditingSource, wish: SourceRequest, clip: VrmClip, edit: EditPlan, options: GenerateRequest
-) -> list[SourceClip]:
-    """One edited clip per repetition, in the client's own clip. Raises DeadlineExceeded."""
-    try:
-        async with asyncio.timeout(options.deadline_ms / 1000):
-            seeds = [(wish.seed + i) % (MAX_SEED + 1) for i in range(options.repetitions)]
-            raw = [await source.edit(replace(wish, seed=seed), clip, edit) for seed in seeds]
-    except TimeoutError as error:
-        raise DeadlineExceeded() from error
-    except GenerationFailed as error:
-        log_event("edit failed", error=error, reason=error.problem, provider=source.name)
-        raise
-    return await asyncio.to_thread(
-        lambda: [
-            replace(
-                made,
-                clip=put_in(clip, decode(made)[0], edit),
-                joints=None,
-                facts={**made.facts, **describe_edit(clip, edit)},
-            )
-            for made in raw
-        ]
-    )
 
 
 def _seed(options: GenerateRequest) -> int:

@@ -16,11 +16,13 @@ from motion_service.export.read import json_to_clip
 from motion_service.pipeline import Pipeline
 from motion_service.schemas import MAX_DRAWN_SEED
 from motion_service.source import LiveSource
+from motion_service.speak.performance import Performance
 from motion_service.stream import Session
+from motion_service.stream_body import message_to_change
 from motion_service.stream_change import Change, StreamOptions, Understood
 from motion_service.stream_pace import Outbox, WindowCosts
 from motion_service.stream_reel import Reel, fit_state, new_extender, open_reel, settled_by
-from motion_service.stream_schemas import Pose, Prompt, SeekPose, Start, Stop
+from motion_service.stream_schemas import Interrupt, Pose, Prompt, SeekPose, SetState, Speak, Start, Stop
 from motion_service.stream_token import Bookmark, new_secret, read_token, write_token
 from motion_service.timeline import IDLE, read_plan
 from motion_service.vrm.fitting import Fitting
@@ -87,6 +89,10 @@ class Streams:
         fitting = await self._fitting(start, seed)
         understood, idle = await self.read(start.prompt, source, seed), await self._read_idle(name, source, seed)
         reel = await asyncio.to_thread(_open, source, fitting, start.pose, mark)
+        if start.state is not None:
+            opened = Performance(seed, still=fitting.still)
+            begun = opened.change(start.state, reel.made / source.fps, start.emotion)
+            reel = replace(reel, performance=begun)
         options = StreamOptions(
             session_id=secrets.token_hex(8),
             seed=seed,
@@ -127,7 +133,8 @@ class Streams:
             fold=start.fold,
             foot_lock=start.foot_lock,
             root=start.root,
-            expressions=start.expressions,
+            expressions=start.expressions or (start.state is not None and "expressions" not in start.model_fields_set),
+            still=frozenset(start.still),
             seed=seed,
             target=start.target,
         )
@@ -149,7 +156,7 @@ class Streams:
 
     # --- while it runs ------------------------------------------------------------------------------------------------
 
-    async def change(self, session: Session, message: Prompt | SeekPose | Stop) -> None:
+    async def change(self, session: Session, message: Prompt | Speak | SetState | Interrupt | SeekPose | Stop) -> None:
         """What a client asks of its running session. Raises BadRequest for a pose that is none."""
         source, seed = session.source, session.options.seed
         if isinstance(message, SeekPose):
@@ -158,6 +165,9 @@ class Streams:
         elif isinstance(message, Prompt):
             understood = await self.read(message.text, source, seed)
             session.ask(Change("prompt", understood, message.at), message.frame)
+        elif isinstance(message, Speak | SetState | Interrupt):
+            idle = await self._read_idle(source.name, source, seed)
+            session.ask(await message_to_change(message, session, idle, self.pipeline), message.frame)
         elif message.to == "idle":
             session.ask(Change("stop", await self._read_idle(source.name, source, seed)), message.frame)
         else:

@@ -46,6 +46,7 @@ LEVELS: dict[str, int] = {
 """A unit (a module or a package of motion_service) may import the units of lower levels."""
 
 SAME_LEVEL: dict[str, set[str]] = {
+    "answer": {"speak"},
     "finishing": {"answer"},
     "jobs": {"stream"},
     "cluster": {"main"},
@@ -60,7 +61,10 @@ ONLY: dict[str, set[str]] = {"store": {"clips", "errors"}, "client": {"schemas",
 PART_OF = {
     "live_frames": "clips",
     "edit_schemas": "schemas",
+    "speak_schemas": "schemas",
     "stream_schemas": "schemas",
+    "stream_body": "stream",
+    "stream_branch": "stream",
     "stream_change": "stream",
     "stream_pace": "stream",
     "stream_reel": "stream",

@@ -17,6 +17,7 @@ from motion_service.api.files import LeasedFile
 from motion_service.api.idempotency import IdempotencyKey
 from motion_service.api.problem import install_problem_handlers, problem_responses
 from motion_service.api.security import BodyLimitMiddleware, KeyMiddleware, RequestIdMiddleware
+from motion_service.api.speak import speak_routes
 from motion_service.api.websocket import stream_routes
 from motion_service.errors import NotFound
 from motion_service.jobs import JobRecord, Jobs
@@ -71,6 +72,7 @@ def create_app(
     answering = Answering()
     app.include_router(_motion_routes(jobs, answering))
     app.include_router(edit_routes(jobs, answering))
+    app.include_router(speak_routes(jobs, answering))
     app.include_router(stream_routes(streams or Streams(jobs.pipeline, keys=keys), origins))
     app.include_router(_status_routes(jobs, keys, engine_facts))
     app.include_router(_artifact_routes(jobs.pipeline.store))

@@ -25,13 +25,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from motion_service.api.problem import problem_response
 from motion_service.edit_schemas import MAX_EDIT_BODY
 from motion_service.errors import Forbidden, PayloadTooLarge, Unauthorized
+from motion_service.speak_schemas import MAX_SPEAK_BODY
 from motion_service.telemetry import log_event, request_id
 from motion_service.vrm.glb import MAX_FILE
 
 MAX_BODY: Final = 64 * 1024  # bytes
 STREAMED: Final[Mapping[tuple[str, str], int]] = {("POST", "/v1/avatars"): MAX_FILE + MAX_BODY}
 """(method, path) of the routes that read their body in pieces -> its limit in bytes, the frame of a form included."""
-LARGER: Final[Mapping[tuple[str, str], int]] = {("POST", "/v1/motion/edit"): MAX_EDIT_BODY}
+LARGER: Final[Mapping[tuple[str, str], int]] = {
+    ("POST", "/v1/motion/edit"): MAX_EDIT_BODY,
+    ("POST", "/v1/motion/speak"): MAX_SPEAK_BODY,
+}
 """(method, path) of other routes that take more -> their limit in bytes."""
 OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
 """Paths that never need a key. They tell a status and nothing else."""

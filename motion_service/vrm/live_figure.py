@@ -19,6 +19,7 @@ from motion_service.live_frames import FrameLayout
 from motion_service.vrm.body import fold_chains
 from motion_service.vrm.fitting import PRESET_EXPRESSIONS, Fitting
 from motion_service.vrm.legs import LegBones, find_legs, sole_heights
+from motion_service.vrm.life import BLINKS
 from motion_service.vrm.live_life import LiveLife, Temper, new_life, new_temper
 
 
@@ -95,15 +96,23 @@ def new_figure(fitting: Fitting, source_bones: tuple[str, ...], source_height: f
     offsets = np.zeros((0, 3), np.float32) if legs is None else body.legs.offsets.numpy()
     floor = np.zeros((0, 2)) if legs is None else sole_heights(legs, body).T.astype(np.float64)
     height = body.hips_height
-    return LiveFigure(fitting, kind, new_temper(fitting.seed), height / source_height, height, offsets, floor)
+    temper = new_temper(fitting.seed, breathes="breathing" not in fitting.still)
+    return LiveFigure(fitting, kind, temper, height / source_height, height, offsets, floor)
 
 
 def _life_of(fitting: Fitting, moved: tuple[str, ...]) -> LiveLife | None:
     """What the avatar shows besides the motion."""
-    avatar = fitting.avatar
+    avatar, still = fitting.avatar, fitting.still
     if not fitting.expressions:
         return None
-    if avatar is None:
-        return new_life(moved, frozenset(VRM_PARENT), PRESET_EXPRESSIONS, (), True)
-    own = tuple(sorted(avatar.own_names.items()))
-    return new_life(moved, frozenset(avatar.body.bones), frozenset(avatar.expressions), own, avatar.has_look_at)
+    bones = frozenset(VRM_PARENT if avatar is None else avatar.body.bones)
+    names = PRESET_EXPRESSIONS if avatar is None else frozenset(avatar.expressions)
+    own = () if avatar is None else tuple(sorted(avatar.own_names.items()))
+    has_gaze = avatar is None or avatar.has_look_at
+    return new_life(
+        moved,
+        frozenset(moved) if "fingers" in still else bones,
+        names - BLINKS if "blink" in still else names,
+        own,
+        has_gaze and "gaze" not in still,
+    )

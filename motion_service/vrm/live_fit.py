@@ -119,7 +119,7 @@ def extend_all(windows: Sequence[NextWindow]) -> list[FittedMotion]:
     """Each motion with the frames of its window behind it. What comes out does not depend on who is fitted together."""
 
     def kind(item: NextWindow) -> Hashable:
-        return item.motion.figure.kind, len(item.window)
+        return item.motion.figure.kind, len(item.window), item.window.layout
 
     return work_alike(_extend_alike, windows, kind, TOGETHER)
 
@@ -178,6 +178,8 @@ def fit_windows(
     _rotations(fitted.block, len(kind.bones)).copy_(quat_unroll(local.transpose(1, 2), start).transpose(1, 2))
     if kind.life is not None:
         _live(figures, fitted, frames, moods, memory[:, _MOODS], after[..., _MOODS])
+        if fitted.gaze is not None and windows.gaze is not None:
+            fitted.gaze.add_(windows.gaze)
     return fitted, after
 
 

@@ -293,3 +293,26 @@ async def test_a_client_that_does_not_read_is_given_up(tmp_path: Path, monkeypat
     await asyncio.wait_for(app(scope, said.get, send), 10)  # type: ignore[arg-type]
     assert (heard[-1]["type"], heard[-1]["code"]) == ("websocket.close", 1013)
     assert not streams.places.inside
+
+
+# --- what the body does by itself -------------------------------------------------------------------------------------
+
+
+async def test_an_avatar_talks_and_is_interrupted(address: str) -> None:
+    async with open_socket(address) as socket:
+        await say(socket, "start", state="idle", expressions=True, still=["fingers"])
+        started = await hear(socket, "started")
+        assert not any("Index" in bone for bone in started["bones"])
+        await hear(socket, "chunk")
+        await say(socket, "speak", text="こんにちは、今日はいい天気ですね。", seconds=4.0, emotion="happy")
+        told = await hear(socket, "prompt_applied")
+        assert told["reason"] == "speak" and told["speech"]["seconds"] == 4.0 and told["state"] == "idle"
+        assert told["prompt_plan"]["action"] == "none" and told["speech"]["beats"]
+        chunk = await hear(socket, "chunk")
+        assert chunk["revision"] == told["revision"] and chunk["first_frame"] == told["from_frame"]
+        await say(socket, "interrupt", to="listen")
+        assert (await hear(socket, "prompt_applied"))["state"] == "listen"
+        await say(socket, "state", to="think")
+        assert (await hear(socket, "prompt_applied"))["reason"] == "state"
+        await say(socket, "speak", text="")
+        assert (await hear(socket, "error"))["problem"]["field"].endswith("text")
