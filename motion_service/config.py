@@ -145,6 +145,15 @@ class Config(BaseSettings):
     """Requests being worked on or waiting at one time; one more is answered 429 with Retry-After. Default: 32 on a CPU,
     256 on a GPU."""
 
+    grace_sec: float = Field(30.0, validation_alias="MOTION_GRACE_SEC", gt=0, le=3600)
+    """Seconds that requests under way have to end after SIGTERM. A second signal ends the process at once."""
+
+    durable_files: bool = Field(False, validation_alias="MOTION_DURABLE_FILES")
+    """on: files are safe from a power cut before an answer names them. off: a moment later, which nobody waits for."""
+
+    otlp_endpoint: AnyHttpUrl | None = Field(None, validation_alias="MOTION_OTLP_ENDPOINT")
+    """Where traces are sent, such as ``http://127.0.0.1:4318/v1/traces``; needs the extra ``otel``. Unset = nowhere."""
+
     warm_up: bool = Field(True, validation_alias="MOTION_WARM_UP")
     """on: every model makes one short clip before the service says it is ready."""
 
@@ -163,6 +172,9 @@ class Config(BaseSettings):
     api_keys: SecretStr = Field(SecretStr(""), validation_alias="MOTION_API_KEYS")
     """Accepted API keys, separated by commas; empty = no key is asked for."""
 
+    rate_limit: float = Field(0.0, validation_alias="MOTION_RATE_LIMIT", ge=0)
+    """Requests of one key a minute that make something, short bursts aside; 0 = as many as it likes."""
+
     allow_no_key: bool = Field(False, validation_alias="MOTION_ALLOW_NO_KEY")
     """on: bind any address without keys, because something in front of the service guards it."""
 
@@ -173,8 +185,8 @@ class Config(BaseSettings):
     """Signs resume tokens; replicas with the same one resume each other's streams. Default: from the API keys."""
 
     allowed_origins: str = Field("", validation_alias="MOTION_ALLOWED_ORIGINS")
-    """Origins of pages that may open a stream, separated by commas, such as ``https://app.example``; ``*`` = all. Pages
-    of the service's own host may always, and programs that are no browser."""
+    """Origins of pages that may use the service (CORS, and WebSockets), separated by commas, such as
+    ``https://app.example``; ``*`` = all. Pages of the service's own host may always, and what is no browser."""
 
     speech_fit: bool = Field(False, validation_alias="MOTION_SPEECH_FIT")
     """on: a prompt that asks for no action of the body, such as an assistant's reply, gets talking motion that lasts as

@@ -15,7 +15,7 @@ import torch
 
 from motion_service.config import Config
 from motion_service.engine.graphs import Graphs
-from motion_service.engine.worker import Worker
+from motion_service.engine.guard import Engine
 from motion_service.errors import ModelUnavailable
 from motion_service.features.statistics import load_statistics
 from motion_service.mdm.checkpoint import load_checkpoint
@@ -34,7 +34,7 @@ from motion_service.text_clip import ClipEncoder
 from motion_service.text_encoder import TextEncoder, UseEncoder
 
 
-def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
+def load_sources(config: Config, worker: Engine) -> dict[str, MotionSource]:
     """Sources by provider name, the official ones first."""
     absent = absent_checkpoints(config)
     for name in sorted(absent):
@@ -45,7 +45,7 @@ def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
     return {name: source for name, source in loaded.items() if source is not None}
 
 
-def source_makers(config: Config, worker: Worker) -> dict[str, Callable[[], MotionSource]]:
+def source_makers(config: Config, worker: Engine) -> dict[str, Callable[[], MotionSource]]:
     """What loads each model, by provider name. A maker raises ModelUnavailable with the reason and the remedy."""
     settings = engine_settings(config)
     encoders = text_encoders(config.checkpoint_dir / config.text_dir, settings)
@@ -172,7 +172,7 @@ def _official_maker(
     config: Config,
     encoders: Callable[[str], TextEncoder],
     program: Callable[[], UpstreamProgram | None],
-    worker: Worker,
+    worker: Engine,
     settings: EngineSettings,
 ) -> Callable[[], MotionSource]:
     def make() -> MotionSource:

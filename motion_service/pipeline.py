@@ -110,6 +110,7 @@ class Pipeline:
         """The whole flow. Raises :class:`QueueFull`, :class:`BadRequest`, and failures when there is no placeholder."""
         started = time.monotonic()
         options = request.with_defaults(self.defaults)
+        until = asyncio.get_running_loop().time() + options.deadline_ms / 1000
         with self.admission.enter():
             plan = await self.read_prompt(options.prompt)
             speech = await self._options_to_speech(request, options, plan)
@@ -120,7 +121,7 @@ class Pipeline:
             fitting = await self._options_to_fitting(request, options, route, wish.seed, warnings)
             fitting = fitting if speech is None else speech_to_fitting(speech, fitting)
             smpl = await self._find_smpl(options, warnings)
-            made, reason = await self._make_or_fall_back(wish, options, route, warnings, scripted)
+            made, reason = await self._make_or_fall_back(wish, options, route, warnings, scripted, until)
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
             take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl, speech)
@@ -257,14 +258,15 @@ class Pipeline:
         route: Route,
         warnings: list[str],
         scripted: Callable[[MotionSource], MotionSource] | None,
+        until: float,
     ) -> tuple[list[SourceClip], str | None]:
-        """The clips, and the reason when the placeholder made them."""
+        """The clips, and the reason when the placeholder made them; models have time ``until`` (loop's clock)."""
         if options.provider == "placeholder":
             if self.placeholder is None:
                 raise BadRequest("the placeholder is switched off; choose another provider", field="provider")
             return await _repeat(self.placeholder, wish, options.repetitions), "requested"
         try:
-            async with asyncio.timeout(options.deadline_ms / 1000):
+            async with asyncio.timeout_at(until):
                 source = self._choose_source(options, route, wish, scripted)
                 return await _repeat(source, _fit(wish, source, warnings), options.repetitions), None
         except (BadRequest, Busy, Cancelled):
