@@ -31,11 +31,12 @@ from motion_service.engine.worker import SWITCH_S, Worker
 from motion_service.errors import BadRequest, ModelUnavailable, MotionError
 from motion_service.finishing import Finisher, ProcessFinisher, ThreadFinisher, default_processes
 from motion_service.jobs import Jobs
-from motion_service.loading import choose_device, load_sources
+from motion_service.loading import choose_device, load_evaluator, load_sources
 from motion_service.pipeline import DEFAULT_SECONDS, Pipeline, Route
 from motion_service.placeholder import PlaceholderSource
 from motion_service.prompt.llm import LlmSettings
 from motion_service.prompt.plan import prompt_to_plan
+from motion_service.quality_match import MotionMatcher
 from motion_service.schemas import MotionOptions, text_to_options
 from motion_service.source import MotionSource, SourceRequest
 from motion_service.store import ArtifactStore
@@ -109,7 +110,9 @@ def load_service(config: Config) -> Service:
     on_gpu = choose_device(config) == "cuda"
     worker = Worker(costs=h100_costs() if on_gpu else cpu_costs())
     store = ArtifactStore(config.output_dir, config.data_root, config.mount_path)
-    finisher = load_finisher(config, store)  # its processes load beside the models
+    evaluator = load_evaluator(config)
+    matcher, words = evaluator or (None, None)
+    finisher = load_finisher(config, store, matcher)  # its processes load beside the models
     sources = load_sources(config, worker)
     placeholder = PlaceholderSource() if config.placeholder else None
     rates: dict[Route, float] = {"generate": config.mdm_fps, "dip": config.dip_fps}
@@ -120,16 +123,18 @@ def load_service(config: Config) -> Service:
         read_smpl()  # better no service than one that refuses every request
     admission = Admission(config.queue_size or (GPU_QUEUE if on_gpu else CPU_QUEUE))
     llm = load_llm(config)
-    pipeline = Pipeline(sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm, finisher)
+    pipeline = Pipeline(
+        sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm, finisher, words
+    )
     return Service(Jobs(pipeline), worker, sources)
 
 
-def load_finisher(config: Config, store: ArtifactStore) -> Finisher:
+def load_finisher(config: Config, store: ArtifactStore, matcher: MotionMatcher | None = None) -> Finisher:
     """Who makes the answers: threads, or as many processes as the settings or the machine say."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     own_choice = default_processes(cores, choose_device(config))
     count = own_choice if config.answer_processes is None else config.answer_processes
-    return ProcessFinisher(store, count, config.log_level) if count else ThreadFinisher(store)
+    return ProcessFinisher(store, count, config.log_level, matcher) if count else ThreadFinisher(store, matcher=matcher)
 
 
 def load_defaults(config: Config, avatars: AvatarShelf) -> MotionOptions:

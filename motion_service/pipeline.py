@@ -13,14 +13,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, Literal
 
+from torch import Tensor
+
 from motion_service.admission import Admission
 from motion_service.answer import Answer, Take
-from motion_service.clips import PromptPlan, VrmClip
+from motion_service.clips import PromptPlan
+from motion_service.draws import check_draws, draw_clips, draw_edits
 from motion_service.edit import (
     check_length,
-    describe_edit,
     edit_defaults,
-    put_in,
     request_to_original,
     request_to_plan,
     value_to_pose,
@@ -38,12 +39,12 @@ from motion_service.errors import (
     NotFound,
 )
 from motion_service.finishing import Finisher, ThreadFinisher
-from motion_service.mdm_adapter.decode import decode
 from motion_service.prompt.llm import LlmSettings, read_with_llm
 from motion_service.prompt.plan import prompt_to_plan
 from motion_service.prompt.times import times_to_seconds
-from motion_service.schemas import MAX_DRAWN_SEED, MAX_SECONDS, MAX_SEED, MIN_SECONDS, GenerateRequest, MotionOptions
-from motion_service.source import EditingSource, EditPlan, LiveSource, MotionSource, SourceClip, SourceRequest
+from motion_service.quality_match import Words
+from motion_service.schemas import MAX_DRAWN_SEED, MAX_SECONDS, MIN_SECONDS, GenerateRequest, MotionOptions
+from motion_service.source import EditingSource, LiveSource, MotionSource, SourceClip, SourceRequest
 from motion_service.store import ArtifactStore
 from motion_service.telemetry import log_event
 from motion_service.timeline import IDLE, ScriptedSource
@@ -72,6 +73,7 @@ class Pipeline:
     ``rates`` are the frames a second of answers of each route when nobody says; none means the model's own.
     ``llm`` is the language model that is asked what a prompt means; the rules answer when it does not in time.
     ``finisher`` makes the answers; threads of this process when nobody says.
+    ``words`` places prompts beside motions, for the text match of answers; none without an evaluator.
     ``load_smpl`` reads the SMPL model, once and only when it is asked for; it raises :class:`BadRequest` without files.
     """
 
@@ -87,6 +89,7 @@ class Pipeline:
         load_smpl: Callable[[], SmplAssets] | None = None,
         llm: LlmSettings | None = None,
         finisher: Finisher | None = None,
+        words: Words | None = None,
     ) -> None:
         self.sources = sources
         self.placeholder = placeholder
@@ -98,6 +101,7 @@ class Pipeline:
         self.rates = rates or {}
         self.load_smpl = load_smpl
         self.llm = llm
+        self.words = words
         self._plans: dict[str, PromptPlan] = {}
 
     async def generate(self, request: GenerateRequest, route: Route, job_id: str) -> Answer:
@@ -112,10 +116,11 @@ class Pipeline:
             wish = self._plan_to_wish(plan, request, options, warnings)
             fitting = await self._options_to_fitting(request, options, route, wish.seed, warnings)
             smpl = await self._find_smpl(options, warnings)
+            words = await self._place_words(options.prompt)
             made, reason = await self._make_or_fall_back(wish, options, route, warnings, scripted)
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
-            take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl)
+            take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl, words)
             return await self._finish_or_fall_back(take, wish)
 
     async def edit(self, request: EditRequest, job_id: str) -> Answer:
@@ -144,11 +149,16 @@ class Pipeline:
             fitting = await self._options_to_fitting(options, options, "edit", wish.seed, warnings)
             fitting = replace(fitting, keep_bones=True)
             smpl = await self._find_smpl(options, warnings)
-            made = await _repeat_edit(source, wish, clip, edit, options)
+            words = await self._place_words(request.prompt)
+            made = await draw_edits(source, wish, clip, edit, options)
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
-            take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl)
+            take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl, words)
             return await self.finisher.finish(take)
+
+    async def _place_words(self, prompt: str) -> Tensor | None:
+        """Where the evaluator places a prompt; None without one."""
+        return None if self.words is None else await asyncio.to_thread(self.words.place, prompt)
 
     async def read_prompt(self, prompt: str) -> PromptPlan:
         """What is understood of a prompt, by the rules, or the language model where one is configured."""
@@ -172,6 +182,7 @@ class Pipeline:
         seconds = min(max(asked, MIN_SECONDS), MAX_SECONDS)
         if seconds != asked:
             warnings.append(f"the prompt asks for {asked:g} s; clips last {MIN_SECONDS:g} to {MAX_SECONDS:g} s")
+        check_draws(options)
         frames = seconds * max((options.fps if options.interpolate else None) or MODEL_FPS, MODEL_FPS)
         if frames * options.repetitions > MAX_FRAMES:
             raise BadRequest(
@@ -246,11 +257,11 @@ class Pipeline:
         if options.provider == "placeholder":
             if self.placeholder is None:
                 raise BadRequest("the placeholder is switched off; choose another provider", field="provider")
-            return await _repeat(self.placeholder, wish, options.repetitions), "requested"
+            return await draw_clips(self.placeholder, wish, options), "requested"
         try:
             async with asyncio.timeout(options.deadline_ms / 1000):
                 source = self._choose_source(options, route, wish, scripted)
-                return await _repeat(source, _fit(wish, source, warnings), options.repetitions), None
+                return await draw_clips(source, _fit(wish, source, warnings), options), None
         except (BadRequest, Busy, Cancelled):
             raise
         except Exception as error:  # the edge of the models: whatever they throw, the avatar must not freeze
@@ -260,7 +271,7 @@ class Pipeline:
             log_event("generation failed", error=None if expected else error, reason=reason, provider=options.provider)
             if self.placeholder is None:
                 raise failure from error
-            return await _repeat(self.placeholder, wish, options.repetitions), reason
+            return await draw_clips(self.placeholder, wish, options), reason
 
     async def _finish_or_fall_back(self, take: Take, wish: SourceRequest) -> Answer:
         """The answer; a placeholder when the model's numbers make no pose, or whatever was to make it was lost."""
@@ -270,7 +281,7 @@ class Pipeline:
             log_event("answer not made", error=failure, reason=failure.problem)
             if self.placeholder is None or take.fallback_reason is not None:
                 raise
-            made = await _repeat(self.placeholder, wish, take.options.repetitions)
+            made = await draw_clips(self.placeholder, wish, take.options)
             return await self.finisher.finish(replace(take, made=made, fallback_reason=failure.problem))
 
     async def _options_to_script(self, options: GenerateRequest) -> Callable[[LiveSource], ScriptedSource] | None:
@@ -331,40 +342,9 @@ class Pipeline:
         return able[0]
 
 
-async def _repeat_edit(
-    source: EditingSource, wish: SourceRequest, clip: VrmClip, edit: EditPlan, options: GenerateRequest
-) -> list[SourceClip]:
-    """One edited clip per repetition, in the client's own clip. Raises DeadlineExceeded."""
-    try:
-        async with asyncio.timeout(options.deadline_ms / 1000):
-            seeds = [(wish.seed + i) % (MAX_SEED + 1) for i in range(options.repetitions)]
-            raw = [await source.edit(replace(wish, seed=seed), clip, edit) for seed in seeds]
-    except TimeoutError as error:
-        raise DeadlineExceeded() from error
-    except GenerationFailed as error:
-        log_event("edit failed", error=error, reason=error.problem, provider=source.name)
-        raise
-    return await asyncio.to_thread(
-        lambda: [
-            replace(
-                made,
-                clip=put_in(clip, decode(made)[0], edit),
-                joints=None,
-                facts={**made.facts, **describe_edit(clip, edit)},
-            )
-            for made in raw
-        ]
-    )
-
-
 def _seed(options: GenerateRequest) -> int:
     """The seed that was asked for, or a fresh one."""
     return secrets.randbelow(MAX_DRAWN_SEED + 1) if options.seed is None else options.seed
-
-
-async def _repeat(source: MotionSource, wish: SourceRequest, times: int) -> list[SourceClip]:
-    """One clip per repetition; seeds count up from the asked one."""
-    return [await source.generate(replace(wish, seed=(wish.seed + i) % (MAX_SEED + 1))) for i in range(times)]
 
 
 def _warn_of_rate(options: GenerateRequest, made: SourceClip, warnings: list[str]) -> None:

@@ -12,7 +12,7 @@ and Hogan 1985 (https://doi.org/10.1523/JNEUROSCI.05-07-01688.1985).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
@@ -28,17 +28,47 @@ from motion_service.humanoid import (
     CONTACT_BONES,
     canonical_index,
 )
+from motion_service.quality_body import hinge_share, intersection_depth, limit_share
 
 _FEET: Final = [canonical_index(bone) for bone in CONTACT_BONES]
 _TOES: Final = [1, 3]
 """Which of the four contact joints are toes."""
 _FEET_REST: Final = torch.tensor([CANONICAL_REST[bone][1] for bone in _FEET])
 """(4,) height of the contact joints when the sole lies on the floor, m."""
-_HINGES: Final = [canonical_index(f"{side}Lower{limb}") for limb in ("Arm", "Leg") for side in ("left", "right")]
-_FLEXION: Final = torch.tensor([[0.0, -1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
-"""(4, 3) axis about which each of :data:`_HINGES` flexes the way the joint can bend: elbows forward, knees back."""
-_ALONG: Final = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
-"""(4, 3) axis along each of those bones: turning about it is twist, which a hinge does not count."""
+
+
+REAL_RANGE: Final[Mapping[str, tuple[float, float]]] = {
+    "skate_cm_s": (0.95, 46.0),
+    "penetration_cm": (0.0, 0.15),
+    "float_cm": (0.0, 1.3),
+    "jitter_m_s3": (14.0, 270.0),
+    "plant_share": (0.45, 1.0),
+    "hinge_share": (1.0, 1.0),
+    "limit_share": (0.0, 0.0),
+    "self_intersection_cm": (0.0, 0.0),
+    "text_match": (0.0, 1.0),
+}
+"""5th and 95th percentile over recorded clips of 5 s of all actions: ``scripts/motion/evaluate --real-range``."""
+
+
+def faults(measures: Mapping[str, float | None]) -> float:
+    """How far measures lie outside :data:`REAL_RANGE` on the bad side, summed over measures; 0 = none does.
+
+    A measure that is twice its bound counts 1. What is only calmer than most recordings is no fault.
+    """
+    total = 0.0
+    for name, slack in _SLACK.items():
+        value, bound = measures.get(name), REAL_RANGE[name][1]
+        if value is not None:
+            total += max(0.0, value - bound) / max(bound, slack)
+    return total
+
+
+_SLACK: Final = {
+    "skate_cm_s": 5.0, "penetration_cm": 1.0, "float_cm": 2.0, "jitter_m_s3": 50.0, "limit_share": 0.01,
+    "self_intersection_cm": 2.0,
+}  # fmt: skip
+"""Measures of which more is worse, and what counts as much where the bound of recordings is next to nothing."""
 
 
 def clip_to_canonical(clip: VrmClip) -> tuple[Tensor, Tensor]:
@@ -81,6 +111,10 @@ def measure_clip(clip: VrmClip) -> dict[str, float]:
     ``hinge_share``
         of all bending of elbows and knees, the share that is flexion about the hinge the right way, 0..1; 1 when
         nothing bends.
+    ``limit_share``
+        share of joints, over frames, turned farther than a joint turns, 0..1.
+    ``self_intersection_cm``
+        99th percentile over frames of how deep the deepest two parts of the body lie in each other, cm.
     """
     local, hips = clip_to_canonical(clip)
     positions, _ = canonical_fk(local, hips)
@@ -94,7 +128,9 @@ def measure_clip(clip: VrmClip) -> dict[str, float]:
         "float_cm": 100 * float(height.amin(dim=1).clamp_min(0).median()),
         "jitter_m_s3": mean_jerk(positions, clip.fps),
         "plant_share": float(planted.mean()),
-        "hinge_share": _hinge_share(local[:, _HINGES]),
+        "hinge_share": hinge_share(local),
+        "limit_share": limit_share(local),
+        "self_intersection_cm": 100 * float(torch.quantile(intersection_depth(positions), 0.99)),
     }
 
 
@@ -121,20 +157,6 @@ def mean_jerk(positions: Tensor, fps: float) -> float:
         return 0.0
     jerk = torch.diff(positions, n=3, dim=0) * fps**3
     return float(torch.linalg.vector_norm(jerk, dim=-1).mean())
-
-
-def _hinge_share(local: Tensor) -> float:
-    """Flexion over all bending for elbows and knees, from local rotations (T, 4 hinges, 4) xyzw.
-
-    Half-angle sines stand for angles: they weigh alike, and what matters is the direction of the swing's axis.
-    """
-    along, flexion = _ALONG.to(local), _FLEXION.to(local)
-    q = torch.where(local[..., 3:] < 0, -local, local)
-    twist = torch.cat([(q[..., :3] * along).sum(-1, keepdim=True) * along, q[..., 3:]], dim=-1)
-    twist = twist / torch.linalg.vector_norm(twist, dim=-1, keepdim=True).clamp_min(1e-8)
-    swing = quat_multiply(q, twist * twist.new_tensor([-1.0, -1.0, -1.0, 1.0]))[..., :3]
-    bending = float(torch.linalg.vector_norm(swing, dim=-1).sum())
-    return float((swing * flexion).sum(-1).clamp_min(0).sum()) / bending if bending > 1e-3 else 1.0
 
 
 def joint_acceleration(clip: VrmClip) -> Tensor:

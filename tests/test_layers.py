@@ -37,7 +37,7 @@ LEVELS: dict[str, int] = {
     ),
     **dict.fromkeys(["vrm", "download", "figure"], 3),
     **dict.fromkeys(["export", "placeholder", "quality", "mdm_adapter"], 4),
-    **dict.fromkeys(["edit", "speak", "timeline", "training", "answer", "finishing", "verify", "sampling"], 5),
+    **dict.fromkeys(["edit", "speak", "timeline", "training", "answer", "finishing", "verify", "sampling", "draws"], 5),
     "pipeline": 6,
     **dict.fromkeys(["stream", "jobs"], 7),
     "api": 8,
@@ -46,6 +46,7 @@ LEVELS: dict[str, int] = {
 """A unit (a module or a package of motion_service) may import the units of lower levels."""
 
 SAME_LEVEL: dict[str, set[str]] = {
+    "draws": {"edit"},
     "finishing": {"answer"},
     "jobs": {"stream"},
     "cluster": {"main"},
@@ -70,6 +71,8 @@ PART_OF = {
     "avatar_schemas": "schemas",
     "text_clip": "text_encoder",
     "text_bert": "text_encoder",
+    "quality_body": "quality",
+    "quality_match": "quality",
     "loading": "main",
     "__main__": "main",
     **dict.fromkeys(

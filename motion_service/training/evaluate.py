@@ -25,6 +25,7 @@ from motion_service.errors import MotionError
 from motion_service.features.vrm_native import VRM_FPS, canonical_fk, foot_contacts
 from motion_service.humanoid import CANONICAL_BONES, CANONICAL_HIPS_HEIGHT
 from motion_service.mdm.checkpoint import load_checkpoint
+from motion_service.quality_match import vrm_clip_to_features
 from motion_service.text_encoder import UseEncoder
 from motion_service.training.batch_generation import (
     BatchGenerator,
@@ -46,7 +47,6 @@ from motion_service.training.classifier import (
     split_clips,
     split_digest,
     train_classifier,
-    vrm_clip_to_features,
 )
 from motion_service.training.corpus import CorpusClip, read_corpus, with_mirrors
 from motion_service.training.run_facts import run_facts
