@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import torch
 from torch import Tensor
 
-from motion_service.mdm.fast_plain import advance_plain, predict_plain
 from motion_service.mdm.fast_device import has_little_memory
+from motion_service.mdm.fast_plain import advance_plain, predict_plain
 from motion_service.mdm.fast_pool import Front, Pool
 from motion_service.mdm.fast_weights import TextState, fold_text, pack_weights
 from motion_service.mdm.network import Denoiser, NetworkSpec
