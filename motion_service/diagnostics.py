@@ -7,14 +7,12 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
 
-from motion_service.engine.guard import GuardedWorker
 from motion_service.engine.tally import WorkerStats
-from motion_service.engine.worker import Worker
 from motion_service.jobs import KEPT_JOBS, Jobs
 from motion_service.streams import OpenStream, Streams
 
@@ -24,10 +22,19 @@ SHOWN_STREAMS: Final = 64
 NOT_REFUSALS: Final = frozenset({"done", "placeholder", "failed"})
 
 
+class Engine(Protocol):
+    """The thread of the models, as far as it tells of itself."""
+
+    @property
+    def stats(self) -> WorkerStats: ...
+
+    def facts(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+
 class Diagnostics:
     """The facts of one process. ``worker`` is None where no model has a thread, as with fakes."""
 
-    def __init__(self, jobs: Jobs, streams: Streams, worker: Worker | GuardedWorker | None = None) -> None:
+    def __init__(self, jobs: Jobs, streams: Streams, worker: Engine | None = None) -> None:
         self.jobs = jobs
         self._streams = streams
         self._worker = worker

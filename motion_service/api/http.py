@@ -20,7 +20,7 @@ from motion_service.api.diagnostics import diagnostics_routes, job_progress
 from motion_service.api.edit import edit_routes
 from motion_service.api.files import LeasedFile
 from motion_service.api.idempotency import IdempotencyKey
-from motion_service.api.lifecycle import OPEN_PATHS, Lifecycle, LifecycleMiddleware
+from motion_service.api.lifecycle import Lifecycle, LifecycleMiddleware
 from motion_service.api.limits import RateLimit
 from motion_service.api.observing import ObserveMiddleware
 from motion_service.api.page import find_page, page_routes
@@ -29,10 +29,8 @@ from motion_service.api.security import BodyLimitMiddleware, KeyMiddleware
 from motion_service.api.speak import speak_routes
 from motion_service.api.status import status_routes
 from motion_service.api.websocket import stream_routes
-from motion_service.diagnostics import VERSION, Diagnostics
+from motion_service.diagnostics import VERSION, Diagnostics, Engine
 from motion_service.diagnostics_benchmark import Benchmark
-from motion_service.engine.guard import GuardedWorker
-from motion_service.engine.worker import Worker
 from motion_service.errors import NotFound
 from motion_service.job_schemas import JobList, JobOut
 from motion_service.jobs import JobRecord, Jobs
@@ -61,7 +59,7 @@ def create_app(
     keys: tuple[str, ...] = (),
     on_start: Hook = _nothing,
     on_stop: Hook = _nothing,
-    worker: Worker | GuardedWorker | None = None,
+    worker: Engine | None = None,
     *,
     streams: Streams | None = None,
     origins: tuple[str, ...] = (),
@@ -70,16 +68,14 @@ def create_app(
     records: Path | None = None,
 ) -> FastAPI:
     """The application around a ready pipeline. ``on_start`` (warm-up) runs before the first request is taken, the port
-    open already; ``worker``: the thread of the models, of which is told how they run, to all where there are no keys.
+    open already; ``worker``: the thread of the models, of which is told how they run.
 
     ``streams``: open streams, by default as many as there may be; ``origins``: pages of elsewhere that may use it;
     ``rate_limit``: requests of one key a minute, 0 = as many as it likes; ``records``: where the benchmark is kept, by
     default beside the files of jobs.
     """
     lifecycle, streams = lifecycle or Lifecycle(), streams or Streams(jobs.pipeline, keys=keys)
-    diagnostics = Diagnostics(jobs, streams, worker)
     benchmark = Benchmark(jobs, (records or jobs.pipeline.store.output_dir.parent) / "benchmark.json")
-    page = find_page()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -98,12 +94,11 @@ def create_app(
         redirect_slashes=False,  # a redirect would be built from the Host header, which anybody can send
     )
     install_problem_handlers(app)
-    answering = Answering()
-    app.include_router(_motion_routes(jobs, answering))
-    app.include_router(edit_routes(jobs, answering))
-    app.include_router(speak_routes(jobs, answering))
+    answering, page = Answering(), find_page()
+    for routes in (_motion_routes, edit_routes, speak_routes):
+        app.include_router(routes(jobs, answering))
     app.include_router(stream_routes(streams, origins))
-    app.include_router(diagnostics_routes(diagnostics, benchmark, origins))
+    app.include_router(diagnostics_routes(Diagnostics(jobs, streams, worker), benchmark, origins))
     app.include_router(status_routes(jobs, lifecycle, worker.facts if worker else dict, is_open=not keys))
     app.include_router(_artifact_routes(jobs.pipeline.store))
     app.include_router(avatar_routes(jobs.pipeline.avatars))
@@ -111,9 +106,8 @@ def create_app(
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(LifecycleMiddleware, lifecycle=lifecycle)
     if keys:
-        is_signed, open_paths = jobs.pipeline.store.is_signed, OPEN_PATHS | page.paths
-        limit = RateLimit(rate_limit)
-        app.add_middleware(KeyMiddleware, keys=keys, limit=limit, is_signed=is_signed, open_paths=open_paths)
+        limit, is_signed = RateLimit(rate_limit), jobs.pipeline.store.is_signed
+        app.add_middleware(KeyMiddleware, keys=keys, limit=limit, is_signed=is_signed, open_paths=page.paths)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=origins, **_CORS)
     app.add_middleware(ObserveMiddleware)

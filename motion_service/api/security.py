@@ -74,11 +74,13 @@ class KeyMiddleware:
         keys: Iterable[str],
         limit: RateLimit | None = None,
         is_signed: Callable[[str, str], bool] = lambda path, query: False,
-        open_paths: Collection[str] = OPEN_PATHS,
+        open_paths: Collection[str] = (),
     ) -> None:
-        """``limit`` of requests of one key; ``is_signed(path, query)``: a URL that opens by itself."""
+        """``limit`` of requests of one key; ``is_signed(path, query)``: a URL that opens by itself; ``open_paths``:
+        what is open to all besides the status.
+        """
         self.app = app
-        self._open_paths = open_paths
+        self._open_paths = OPEN_PATHS | {*open_paths}
         self._hashes = [_hash(key) for key in keys]
         self._limit, self._is_signed = limit or RateLimit(0), is_signed
 

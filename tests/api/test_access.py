@@ -16,6 +16,7 @@ from motion_service.admission import Admission
 from motion_service.api.http import create_app
 from motion_service.api.lifecycle import OPEN_PATHS
 from motion_service.api.limits import RateLimit
+from motion_service.api.page import find_page
 from motion_service.errors import RateLimited
 from motion_service.jobs import Jobs
 from motion_service.pipeline import Pipeline
@@ -59,6 +60,7 @@ async def test_every_route_asks_for_a_key(tmp_path: Path) -> None:
     """All that the application has, sockets and documents included, however it was added."""
     app = load(tmp_path, origins=(ORIGIN,))
     paths = [(route, route.path.replace("{", "").replace("}", "")) for route in _routes(app.routes)]
+    open_paths = OPEN_PATHS | find_page().paths  # the page itself holds nothing; what it asks for needs a key
     assert {"/openapi.json", "/docs", "/metrics", "/v1/motion/stream"} <= {path for _, path in paths}
     async with client_of(app) as http:
         for route, path in paths:
@@ -68,7 +70,7 @@ async def test_every_route_asks_for_a_key(tmp_path: Path) -> None:
                 continue
             for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", *(getattr(route, "methods", None) or ())}:
                 answer = await http.request(method, path)
-                assert (answer.status_code == 401) == (path not in OPEN_PATHS), (method, path)
+                assert (answer.status_code == 401) == (path not in open_paths), (method, path)
         for path in ("/v1/motion/generate/", "//v1/motion/jobs", "/livez/../v1/motion/jobs", "/%6civez/x", "/livez%00"):
             assert (await http.get(path)).status_code == 401, path
 

@@ -142,7 +142,7 @@ def load_app(options: argparse.Namespace, plan: FaultPlan) -> Any:
     lifecycle = Lifecycle(lambda: worker.condition)
     worker.on_fatal = lambda: lifecycle.end(EXIT_DEVICE)
     streams = Streams(jobs.pipeline, keys=())
-    app = create_app(jobs, (), start, stop, worker.facts, streams=streams, lifecycle=lifecycle)
+    app = create_app(jobs, (), start, stop, worker, streams=streams, lifecycle=lifecycle)
     app.state.streams, app.state.lifecycle = streams, lifecycle
     return app
 
