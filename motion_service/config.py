@@ -90,6 +90,9 @@ class Config(BaseSettings):
     text_dir: Path = Field(Path("text"), validation_alias="MOTION_TEXT_DIR")
     """Where the text encoders of the official models lie, ``clip`` and ``distilbert``; under ``CHECKPOINT_DIR``."""
 
+    mini: Literal["default", "free"] = Field("default", validation_alias="MOTION_MINI")
+    """Weights of ``mini``. free = those trained without any non-commercial data: a smaller vocabulary, no evaluator."""
+
     mdm_fps: float = Field(20.0, validation_alias="MOTION_MDM_DEFAULT_FPS", ge=1, le=120)
     """Frames a second of answers on /v1/motion/generate when the request does not say; the models make 20."""
 

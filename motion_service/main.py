@@ -33,11 +33,12 @@ from motion_service.errors import BadRequest, ModelUnavailable, MotionError
 from motion_service.faults import FaultPlan
 from motion_service.finishing import Finisher, ProcessFinisher, ThreadFinisher, default_processes
 from motion_service.jobs import Jobs
-from motion_service.loading import choose_device, load_sources
+from motion_service.loading import choose_device, load_evaluator, load_sources
 from motion_service.pipeline import DEFAULT_SECONDS, Pipeline, Route
 from motion_service.placeholder import PlaceholderSource
 from motion_service.prompt.llm import LlmSettings
 from motion_service.prompt.plan import prompt_to_plan
+from motion_service.quality_match import MotionMatcher
 from motion_service.retention import Retention
 from motion_service.schemas import MotionOptions, text_to_options
 from motion_service.serving import serve
@@ -124,7 +125,8 @@ def load_service(config: Config, faults: FaultPlan | None = None) -> Service:
         lost_after_s=LOST_GPU_S if on_gpu else LOST_CPU_S,
     )
     store = load_store(config, faults)
-    finisher = load_finisher(config, store)  # its processes load beside the models
+    matcher, words = load_evaluator(config) or (None, None)
+    finisher = load_finisher(config, store, matcher)  # its processes load beside the models
     sources = load_sources(config, worker)
     placeholder = PlaceholderSource() if config.placeholder else None
     rates: dict[Route, float] = {"generate": config.mdm_fps, "dip": config.dip_fps}
@@ -135,7 +137,7 @@ def load_service(config: Config, faults: FaultPlan | None = None) -> Service:
         read_smpl()  # better no service than one that refuses every request
     admission = Admission(config.queue_size or (GPU_QUEUE if on_gpu else CPU_QUEUE))
     llm = load_llm(config)
-    services = (avatars, rates, read_smpl, llm, finisher, config.speech_fit)
+    services = (avatars, rates, read_smpl, llm, finisher, config.speech_fit, words)
     pipeline = Pipeline(sources, placeholder, store, admission, defaults, *services)
     jobs = Jobs(pipeline)
     return Service(jobs, worker, sources, Retention(store, config.output_ttl, config.output_max_bytes, jobs.forget))
@@ -153,12 +155,12 @@ def load_store(config: Config, faults: FaultPlan | None = None) -> ArtifactStore
     )
 
 
-def load_finisher(config: Config, store: ArtifactStore) -> Finisher:
+def load_finisher(config: Config, store: ArtifactStore, matcher: MotionMatcher | None = None) -> Finisher:
     """Who makes the answers: threads, or as many processes as the settings or the machine say."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     own_choice = default_processes(cores, choose_device(config))
     count = own_choice if config.answer_processes is None else config.answer_processes
-    return ProcessFinisher(store, count, config.log_level) if count else ThreadFinisher(store)
+    return ProcessFinisher(store, count, config.log_level, matcher) if count else ThreadFinisher(store, matcher=matcher)
 
 
 def load_defaults(config: Config, avatars: AvatarShelf) -> MotionOptions:

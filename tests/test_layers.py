@@ -37,7 +37,7 @@ LEVELS: dict[str, int] = {
     ),
     **dict.fromkeys(["vrm", "download", "figure", "retention"], 3),
     **dict.fromkeys(["export", "placeholder", "quality", "mdm_adapter"], 4),
-    **dict.fromkeys(["edit", "speak", "timeline", "training", "answer", "finishing", "verify", "sampling"], 5),
+    **dict.fromkeys(["edit", "speak", "timeline", "training", "answer", "finishing", "verify", "sampling", "draws"], 5),
     "pipeline": 6,
     **dict.fromkeys(["stream", "jobs", "diagnostics"], 7),
     "api": 8,
@@ -47,6 +47,7 @@ LEVELS: dict[str, int] = {
 
 SAME_LEVEL: dict[str, set[str]] = {
     "answer": {"speak"},
+    "draws": {"edit"},
     "finishing": {"answer"},
     "jobs": {"stream"},
     "diagnostics": {"jobs", "stream"},
@@ -93,6 +94,8 @@ PART_OF = {
         ["text_bert", "text_bert_network", "text_clip", "text_clip_network", "text_files", "text_tokenizers"],
         "text_encoder",
     ),
+    "quality_body": "quality",
+    "quality_match": "quality",
     "loading": "main",
     "serving": "main",
     "__main__": "main",
