@@ -187,7 +187,7 @@ class BenchmarkRow(BaseModel):
     best_ms: float
     sample_ms: float = Field(description="Of the median, in the model.")
     times_real_time: float = Field(description="Seconds of motion made in a second.")
-    quality: dict[str, float] = Field(description="As metadata.quality of the last clip.")
+    quality: dict[str, float | None] = Field(description="As metadata.quality of the last clip.")
     failed: str | None = Field(description="Why the engine made no clip; then all times are 0.")
 
 

@@ -102,7 +102,7 @@ export interface BenchmarkRow {
   /** Seconds of motion made in a second. */
   times_real_time: number;
   /** As metadata.quality of the last clip. */
-  quality: Record<string, number>;
+  quality: Record<string, number | null>;
   /** Why the engine made no clip; then all times are 0. */
   failed: string | null;
 }

@@ -37,7 +37,7 @@ export class Judgement {
 
   set(answer: MotionResponse): void {
     show(this.element, true);
-    refill(this.quality, qualityTable(answer.metadata.quality));
+    refill(this.quality, qualityTable(answer.metadata));
     refill(this.metadata, metadataSection(answer.metadata));
     this.files.set(answer);
     this.draw();

@@ -18,8 +18,8 @@ import { t } from "../strings.ts";
 import { Floor } from "./floor.ts";
 import { currentTheme, onThemeChange } from "./theme.ts";
 
-const TARGET = new Vector3(0, 0.86, 0);
-const PLACE = new Vector3(0.95, 1.3, 4.3);
+const TARGET = new Vector3(0, 0.95, 0);
+const PLACE = new Vector3(1.02, 1.4, 4.7);
 const FOLLOW = 3; // 1/s, how fast the camera goes after the figure
 const LONGEST = 0.25; // seconds of one frame: a page that was hidden goes on where it was
 const TURN = Math.PI / 24; // of one arrow key

@@ -40,7 +40,7 @@ class Side {
 
   set(answer: MotionResponse): void {
     this.show.play(answer);
-    refill(this.about, placeholderBanner(answer), facts(answer), warningList(answer.metadata.warnings), qualityTable(answer.metadata.quality));
+    refill(this.about, placeholderBanner(answer), facts(answer), warningList(answer.metadata.warnings), qualityTable(answer.metadata));
   }
 }
 
