@@ -38,7 +38,7 @@ unit: setup ## tests only
 soak: setup ## an hour of faults, then overload, kills, ends and 10,000 made-up requests (SOAK="--minutes 3" for less)
 	@.venv/bin/python scripts/motion/soak $(SOAK)
 
-audit: setup ## look up known vulnerabilities of every pinned package (asks pypi.org)
+audit: setup ## look up known vulnerabilities of every pinned package (asks the package index)
 	@.venv/bin/python -m venv .venv/audit && .venv/audit/bin/pip install --quiet pip-audit==2.10.1
 	@.venv/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
