@@ -28,7 +28,8 @@ from motion_service.export.vrm_json import clip_to_fragments, encode_response
 from motion_service.export.vrma import clip_to_vrma
 from motion_service.mdm_adapter.decode import decode
 from motion_service.prompt.reading import plan_to_wire
-from motion_service.quality import measure_clip
+from motion_service.quality import REAL_RANGE, faults, measure_clip
+from motion_service.quality_match import MotionMatcher
 from motion_service.schemas import GenerateRequest
 from motion_service.source import SourceClip
 from motion_service.speak.speech import Speech, perform
@@ -52,6 +53,7 @@ class Take:
     options: GenerateRequest
     plan: PromptPlan
     made: list[SourceClip]
+    """``best_of`` draws for every repetition, one after the other."""
     fitting: Fitting
     fallback_reason: str | None
     warnings: list[str]
@@ -62,6 +64,8 @@ class Take:
     """The body model, when the SMPL files were asked for."""
     speech: Speech | None = None
     """What is said meanwhile."""
+    words: Tensor | None = None
+    """(128,) where the evaluator places the prompt; None without an evaluator, or without words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +97,19 @@ class Answer:
 
 
 @torch.inference_mode()
-def take_to_answer(take: Take, store: ArtifactStore) -> Answer:
-    """Decode, fit, measure, write, encode. Pending files are :class:`LateFile`.
+def take_to_answer(take: Take, store: ArtifactStore, matcher: MotionMatcher | None = None) -> Answer:
+    """Decode, choose, fit, measure, write, encode. Pending files are :class:`LateFile`.
 
     Raises :class:`GenerationFailed` for features that make no pose, :class:`StorageFailed` only when the body had to
     be a file.
     """
     take.timings_ms.update({stage: round(ms, 3) for stage, ms in take.made[0].timings_ms.items()})
     decoding = time.monotonic()
-    motions = [_Motion(*decode(made)) for made in take.made]
+    motions = [_Motion(*decode(made), matcher, take.words) for made in take.made]
     if take.speech is not None:
         pairs = zip(motions, take.made, strict=True)
-        motions = [_Motion(perform(motion.clip, take.speech, made.seed), None) for motion, made in pairs]
+        motions = [replace(m, clip=perform(m.clip, take.speech, made.seed), own_joints=None) for m, made in pairs]
+    take, motions = _chosen(take, motions)
     if not isinstance(take.made[0].clip, VrmClip):
         take.timings_ms["decode"] = _ms(decoding)
     finishing = time.monotonic()
@@ -136,11 +141,45 @@ class _Motion:
 
     clip: VrmClip
     own_joints: Tensor | None
+    matcher: MotionMatcher | None
+    words: Tensor | None
+
+    def quality(self) -> dict[str, float | None]:
+        """What is measured of it; see :mod:`motion_service.quality`."""
+        match = None
+        if self.matcher is not None and self.words is not None:
+            match = self.matcher.match(self.clip, self.words)
+        return {**measure_clip(self.clip), "text_match": match}
 
     @property
     def joints(self) -> Tensor:
         """(T, 22, 3) m at 20 fps: the model's own joints where it makes them, else those of the canonical body."""
         return clip_to_joints(self.clip) if self.own_joints is None else self.own_joints
+
+
+def _chosen(take: Take, motions: list[_Motion]) -> tuple[Take, list[_Motion]]:
+    """Of the draws of each repetition the best one, and in the take what became of the others."""
+    count = take.options.best_of
+    if count == 1 or len(take.made) % count:  # a placeholder answers with one draw
+        return take, motions
+    made, kept = [], []
+    for first in range(0, len(motions), count):
+        qualities = [motion.quality() for motion in motions[first : first + count]]
+        best = first + min(range(count), key=lambda i: _badness(qualities[i]))
+        seeds = [draw.seed for draw in take.made[first : first + count]]
+        told = {"seeds": seeds, "text_match": [_rounded(quality["text_match"]) for quality in qualities]}
+        made.append(replace(take.made[best], facts={**take.made[best].facts, "best_of": told}))
+        kept.append(motions[best])
+    return replace(take, made=made), kept
+
+
+def _badness(quality: Mapping[str, float | None]) -> tuple[float, float]:
+    """What the best draw has least of: faults of the body, in whole steps, then distance from the text."""
+    return round(faults(quality)), -(quality["text_match"] or 0.0) + 0.01 * faults(quality)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 class _Files:
@@ -229,7 +268,7 @@ def _metadata(
     take: Take, motion: _Motion, fitted: FittedClip, artifacts: dict[str, dict[str, Any]], store: ArtifactStore
 ) -> dict[str, Any]:
     made, clip = take.made[0], fitted.wire
-    quality = measure_clip(motion.clip) | fitted.facts
+    quality = motion.quality() | fitted.facts
     metadata = {
         **made.facts,
         "generator": made.generator,
@@ -248,7 +287,8 @@ def _metadata(
         "contacts": np.round(clip.contacts.numpy().astype(np.float64), 2).tolist(),
         "prompt_plan": plan_to_wire(take.plan),
         "timings_ms": take.timings_ms,
-        "quality": {name: round(value, 4) for name, value in quality.items()},
+        "quality": {name: _rounded(value) for name, value in quality.items()},
+        "quality_range": REAL_RANGE,
         "warnings": [*take.warnings, *made.warnings],
         "licence": made.licence,
     }

@@ -16,7 +16,8 @@ from motion_service.client_fallback import breathing_sway
 from motion_service.client_motion import Asked, SomeMotion, read_motion
 from motion_service.client_settings import CallOptions, Route, Settings
 from motion_service.errors import BadRequest, ClientError, MotionError, NotFound, TimedOut
-from motion_service.schemas import ArtifactStatus, JobOut
+from motion_service.job_schemas import JobOut
+from motion_service.schemas import ArtifactStatus
 
 ROUTES: Final[Mapping[str, str]] = {
     "generate": "/v1/motion/generate",

@@ -24,6 +24,7 @@ from motion_service.features.humanml3d import clip_to_features
 from motion_service.mdm_adapter.decode import decode
 from motion_service.processes import Handler, Processes
 from motion_service.quality import measure_clip
+from motion_service.quality_match import MotionMatcher
 from motion_service.source import SourceClip
 from motion_service.store import ArtifactStore
 from motion_service.telemetry import configure_logging, job_id, request_id
@@ -67,8 +68,8 @@ class Finisher(Protocol):
 class ThreadFinisher:
     """A :class:`Finisher` in threads of this process."""
 
-    def __init__(self, store: ArtifactStore, threads: int = THREADS) -> None:
-        self._store = store
+    def __init__(self, store: ArtifactStore, threads: int = THREADS, matcher: MotionMatcher | None = None) -> None:
+        self._store, self._matcher = store, matcher
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="motion-answers")
 
     async def start(self) -> None:
@@ -76,7 +77,7 @@ class ThreadFinisher:
 
     async def finish(self, take: Take) -> Answer:
         """In the first thread that is free."""
-        work = partial(copy_context().run, take_to_answer, take, self._store)
+        work = partial(copy_context().run, take_to_answer, take, self._store, self._matcher)
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def save(self, late: LateFile) -> None:
@@ -94,10 +95,10 @@ class ProcessFinisher:
     What needs the SMPL model stays here: it is large, and its fit runs on the GPU of this process.
     """
 
-    def __init__(self, store: ArtifactStore, count: int, log_level: str) -> None:
+    def __init__(self, store: ArtifactStore, count: int, log_level: str, matcher: MotionMatcher | None = None) -> None:
         """The processes begin to get ready at once, beside whatever else is loaded."""
-        setup = partial(_new_handler, store, log_level)
-        self._here = ThreadFinisher(store)
+        setup = partial(_new_handler, store, log_level, matcher)
+        self._here = ThreadFinisher(store, matcher=matcher)
         self._makers = Processes(count, setup, name="motion-answers")
         self._writer = Processes(1, setup, niceness=LATE_NICENESS, name="motion-artifacts")
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -131,16 +132,16 @@ class ProcessFinisher:
 # --- in the child processes -------------------------------------------------------------------------------------------
 
 
-def _new_handler(store: ArtifactStore, log_level: str) -> Handler:
+def _new_handler(store: ArtifactStore, log_level: str, matcher: MotionMatcher | None) -> Handler:
     configure_logging(log_level)
     torch.set_num_threads(1)
     _warm_up()
     gc.collect()
     gc.freeze()
-    return partial(_handle, store)
+    return partial(_handle, store, matcher)
 
 
-def _handle(store: ArtifactStore, call: Any) -> Answer | None:
+def _handle(store: ArtifactStore, matcher: MotionMatcher | None, call: Any) -> Answer | None:
     """A take becomes an answer, whose late files are packed for the trip there and back; such a pack becomes a file."""
     if isinstance(call, bytes):
         late: LateFile = ForkingPickler.loads(call)
@@ -149,7 +150,7 @@ def _handle(store: ArtifactStore, call: Any) -> Answer | None:
     asked_by, take = call
     request_id.set(asked_by)
     job_id.set(take.job_id)
-    answer = take_to_answer(take, store)
+    answer = take_to_answer(take, store, matcher)
     return replace(answer, pending={kind: bytes(ForkingPickler.dumps(late)) for kind, late in answer.pending.items()})
 
 

@@ -15,7 +15,7 @@ import torch
 
 from motion_service.config import Config
 from motion_service.engine.graphs import Graphs
-from motion_service.engine.worker import Worker
+from motion_service.engine.guard import Engine
 from motion_service.errors import ModelUnavailable
 from motion_service.features.statistics import load_statistics
 from motion_service.mdm.checkpoint import load_checkpoint
@@ -27,6 +27,7 @@ from motion_service.mdm_adapter.official_edit import EditingOfficialSource
 from motion_service.mdm_adapter.residents import EngineSettings
 from motion_service.mdm_adapter.upstream import UpstreamSampler
 from motion_service.mdm_adapter.upstream_program import UpstreamProgram, load_program
+from motion_service.quality_match import MotionMatcher, Words, load_matcher
 from motion_service.source import MotionSource
 from motion_service.telemetry import log_event
 from motion_service.text_bert import BertEncoder
@@ -34,7 +35,7 @@ from motion_service.text_clip import ClipEncoder
 from motion_service.text_encoder import TextEncoder, UseEncoder
 
 
-def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
+def load_sources(config: Config, worker: Engine) -> dict[str, MotionSource]:
     """Sources by provider name, the official ones first."""
     absent = absent_checkpoints(config)
     for name in sorted(absent):
@@ -45,7 +46,7 @@ def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
     return {name: source for name, source in loaded.items() if source is not None}
 
 
-def source_makers(config: Config, worker: Worker) -> dict[str, Callable[[], MotionSource]]:
+def source_makers(config: Config, worker: Engine) -> dict[str, Callable[[], MotionSource]]:
     """What loads each model, by provider name. A maker raises ModelUnavailable with the reason and the remedy."""
     settings = engine_settings(config)
     encoders = text_encoders(config.checkpoint_dir / config.text_dir, settings)
@@ -54,10 +55,41 @@ def source_makers(config: Config, worker: Worker) -> dict[str, Callable[[], Moti
         name: _official_maker(name, path, config, encoders, program, worker, settings)
         for name, path in checkpoint_paths(config).items()
     }
-    makers["mini"] = lambda: LiveDiffusionSource(
-        load_checkpoint(mini_directory()), UseEncoder(), worker, settings=settings
-    )
+    makers["mini"] = lambda: _load_mini(config, worker, settings)
     return makers
+
+
+def _load_mini(config: Config, worker: Engine, settings: EngineSettings) -> MotionSource:
+    """The shipped model that the settings name; the log says which, and under what licence it may be used."""
+    checkpoint = load_checkpoint(weights_directory("mini-free") if config.mini == "free" else mini_directory())
+    log_event("weights of mini", checkpoint=checkpoint.name, licence=checkpoint.config.licence)
+    return LiveDiffusionSource(checkpoint, sentence_encoder(), worker, settings=settings)
+
+
+@cache
+def sentence_encoder() -> UseEncoder:
+    """The sentence encoder of this process: what it remembers serves the model and the evaluator."""
+    return UseEncoder()
+
+
+def load_evaluator(config: Config) -> tuple[MotionMatcher, Words] | None:
+    """What says how well a motion fits its text; None where it is not there, or not to be used.
+
+    Its weights learned from clips with a non-commercial term, so it stays out where only free weights are wanted.
+    """
+    if config.mini == "free":
+        return None
+    try:
+        matcher = load_matcher(weights_directory("evaluator"))
+        if matcher is None:
+            log_event("no evaluator: answers have no text match")
+            return None
+        words = Words(matcher, sentence_encoder())
+        words.place("a person stands")
+    except ModelUnavailable as error:
+        log_event("evaluator not loaded", level=logging.ERROR, reason=error.detail)
+        return None
+    return matcher, words
 
 
 def checkpoint_paths(config: Config) -> dict[str, Path]:
@@ -75,10 +107,15 @@ def absent_checkpoints(config: Config) -> set[str]:
 
 
 def mini_directory() -> Path:
-    """Where the shipped weights lie: in the installed package, else in the checkout around it."""
+    """The weights of ``mini`` that are used unless the settings name others."""
+    return weights_directory("mini")
+
+
+def weights_directory(name: str) -> Path:
+    """Where shipped weights lie: in the installed package, else in the checkout around it."""
     package = Path(__file__).resolve().parent
-    packed = package / "weights" / "mini"
-    return packed if packed.is_dir() else package.parent / "models" / "motion" / "mini"
+    packed = package / "weights" / name
+    return packed if packed.is_dir() else package.parent / "models" / "motion" / name
 
 
 def load_sampler(
@@ -172,7 +209,7 @@ def _official_maker(
     config: Config,
     encoders: Callable[[str], TextEncoder],
     program: Callable[[], UpstreamProgram | None],
-    worker: Worker,
+    worker: Engine,
     settings: EngineSettings,
 ) -> Callable[[], MotionSource]:
     def make() -> MotionSource:

@@ -13,13 +13,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, Literal
 
+from torch import Tensor
+
 from motion_service.admission import Admission
 from motion_service.answer import Answer, Take
 from motion_service.clips import PromptPlan
+from motion_service.draws import check_draws, draw_clips, draw_edits
 from motion_service.edit import (
     check_length,
     edit_defaults,
-    repeat_edit,
     request_to_original,
     request_to_plan,
     value_to_pose,
@@ -40,7 +42,8 @@ from motion_service.finishing import Finisher, ThreadFinisher
 from motion_service.prompt.llm import LlmSettings, read_with_llm
 from motion_service.prompt.plan import prompt_to_plan
 from motion_service.prompt.times import times_to_seconds
-from motion_service.schemas import MAX_DRAWN_SEED, MAX_SECONDS, MAX_SEED, MIN_SECONDS, GenerateRequest, MotionOptions
+from motion_service.quality_match import Words
+from motion_service.schemas import MAX_DRAWN_SEED, MAX_SECONDS, MIN_SECONDS, GenerateRequest, MotionOptions
 from motion_service.source import EditingSource, MotionSource, SourceClip, SourceRequest
 from motion_service.speak.speech import Speech, new_speech, speech_to_fitting
 from motion_service.speak_schemas import SpeakRequest
@@ -76,6 +79,7 @@ class Pipeline:
     ``llm`` is the language model that is asked what a prompt means; the rules answer when it does not in time.
     ``speech_fit``: a prompt that only talks, such as a reply, gets talking motion as long as it takes to say.
     ``finisher`` makes the answers; threads of this process when nobody says.
+    ``words`` places prompts beside motions, for the text match of answers; none without an evaluator.
     ``load_smpl`` reads the SMPL model, once and only when it is asked for; it raises :class:`BadRequest` without files.
     """
 
@@ -92,6 +96,7 @@ class Pipeline:
         llm: LlmSettings | None = None,
         finisher: Finisher | None = None,
         speech_fit: bool = False,
+        words: Words | None = None,
     ) -> None:
         self.sources = sources
         self.placeholder = placeholder
@@ -104,12 +109,14 @@ class Pipeline:
         self.load_smpl = load_smpl
         self.llm = llm
         self.speech_fit = speech_fit
+        self.words = words
         self._plans: dict[str, PromptPlan] = {}
 
     async def generate(self, request: GenerateRequest, route: Route, job_id: str) -> Answer:
         """The whole flow. Raises :class:`QueueFull`, :class:`BadRequest`, and failures when there is no placeholder."""
         started = time.monotonic()
         options = request.with_defaults(self.defaults)
+        until = asyncio.get_running_loop().time() + options.deadline_ms / 1000
         with self.admission.enter():
             plan = await self.read_prompt(options.prompt)
             speech = await self._options_to_speech(request, options, plan)
@@ -120,10 +127,15 @@ class Pipeline:
             fitting = await self._options_to_fitting(request, options, route, wish.seed, warnings)
             fitting = fitting if speech is None else speech_to_fitting(speech, fitting)
             smpl = await self._find_smpl(options, warnings)
-            made, reason = await self._make_or_fall_back(wish, options, route, warnings, scripted)
+            placing = asyncio.create_task(self._place_words(options.prompt))  # while the model works
+            try:
+                made, reason = await self._make_or_fall_back(wish, options, route, warnings, scripted, until)
+                words = await placing
+            finally:
+                placing.cancel()
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
-            take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl, speech)
+            take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl, speech, words)
             return await self._finish_or_fall_back(take, wish)
 
     async def edit(self, request: EditRequest, job_id: str) -> Answer:
@@ -152,11 +164,16 @@ class Pipeline:
             fitting = await self._options_to_fitting(options, options, "edit", wish.seed, warnings)
             fitting = replace(fitting, keep_bones=True)
             smpl = await self._find_smpl(options, warnings)
-            made = await repeat_edit(source, wish, clip, edit, options)
+            words = await self._place_words(request.prompt)
+            made = await draw_edits(source, wish, clip, edit, options)
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
-            take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl)
+            take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl, words=words)
             return await self.finisher.finish(take)
+
+    async def _place_words(self, prompt: str) -> Tensor | None:
+        """Where the evaluator places a prompt; None without one."""
+        return None if self.words is None else await asyncio.to_thread(self.words.place, prompt)
 
     async def read_prompt(self, prompt: str) -> PromptPlan:
         """What is understood of a prompt, by the rules, or the language model where one is configured."""
@@ -188,6 +205,7 @@ class Pipeline:
         seconds = min(max(asked, MIN_SECONDS), MAX_SECONDS)
         if seconds != asked:
             warnings.append(f"the prompt asks for {asked:g} s; clips last {MIN_SECONDS:g} to {MAX_SECONDS:g} s")
+        check_draws(options)
         frames = seconds * max((options.fps if options.interpolate else None) or MODEL_FPS, MODEL_FPS)
         if frames * options.repetitions > MAX_FRAMES:
             raise BadRequest(
@@ -257,16 +275,17 @@ class Pipeline:
         route: Route,
         warnings: list[str],
         scripted: Callable[[MotionSource], MotionSource] | None,
+        until: float,
     ) -> tuple[list[SourceClip], str | None]:
-        """The clips, and the reason when the placeholder made them."""
+        """The clips, and the reason when the placeholder made them; models have time ``until`` (loop's clock)."""
         if options.provider == "placeholder":
             if self.placeholder is None:
                 raise BadRequest("the placeholder is switched off; choose another provider", field="provider")
-            return await _repeat(self.placeholder, wish, options.repetitions), "requested"
+            return await draw_clips(self.placeholder, wish, options), "requested"
         try:
-            async with asyncio.timeout(options.deadline_ms / 1000):
+            async with asyncio.timeout_at(until):
                 source = self._choose_source(options, route, wish, scripted)
-                return await _repeat(source, _fit(wish, source, warnings), options.repetitions), None
+                return await draw_clips(source, _fit(wish, source, warnings), options), None
         except (BadRequest, Busy, Cancelled):
             raise
         except Exception as error:  # the edge of the models: whatever they throw, the avatar must not freeze
@@ -276,7 +295,7 @@ class Pipeline:
             log_event("generation failed", error=None if expected else error, reason=reason, provider=options.provider)
             if self.placeholder is None:
                 raise failure from error
-            return await _repeat(self.placeholder, wish, options.repetitions), reason
+            return await draw_clips(self.placeholder, wish, options), reason
 
     async def _finish_or_fall_back(self, take: Take, wish: SourceRequest) -> Answer:
         """The answer; a placeholder when the model's numbers make no pose, or whatever was to make it was lost."""
@@ -286,7 +305,7 @@ class Pipeline:
             log_event("answer not made", error=failure, reason=failure.problem)
             if self.placeholder is None or take.fallback_reason is not None:
                 raise
-            made = await _repeat(self.placeholder, wish, take.options.repetitions)
+            made = await draw_clips(self.placeholder, wish, take.options)
             return await self.finisher.finish(replace(take, made=made, fallback_reason=failure.problem))
 
     async def _options_to_speech(
@@ -363,11 +382,6 @@ class Pipeline:
 def _seed(options: GenerateRequest) -> int:
     """The seed that was asked for, or a fresh one."""
     return secrets.randbelow(MAX_DRAWN_SEED + 1) if options.seed is None else options.seed
-
-
-async def _repeat(source: MotionSource, wish: SourceRequest, times: int) -> list[SourceClip]:
-    """One clip per repetition; seeds count up from the asked one."""
-    return [await source.generate(replace(wish, seed=(wish.seed + i) % (MAX_SEED + 1))) for i in range(times)]
 
 
 def _warn_of_rate(options: GenerateRequest, made: SourceClip, warnings: list[str]) -> None:

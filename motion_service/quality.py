@@ -12,7 +12,7 @@ and Hogan 1985 (https://doi.org/10.1523/JNEUROSCI.05-07-01688.1985).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -23,14 +23,11 @@ from motion_service.clips import VrmClip
 from motion_service.features.vrm_native import CONTACT_HEIGHT, CONTACT_SPEED, OFFSETS, canonical_fk
 from motion_service.geometry.planes import (
     Planes,
-    conjugate,
-    dot,
     forward_kinematics,
     length,
     multiply,
     to_planes,
     to_tensor,
-    unit,
 )
 from motion_service.humanoid import (
     CANONICAL_BONES,
@@ -40,6 +37,7 @@ from motion_service.humanoid import (
     CONTACT_BONES,
     canonical_index,
 )
+from motion_service.quality_body import hinge_share, intersection_depth, limit_share
 from motion_service.vrm.body import clip_to_planes
 
 _OFFSETS: Final = to_planes(OFFSETS)[..., None]
@@ -51,11 +49,40 @@ _FEET_REST: Final = torch.tensor([CANONICAL_REST[bone][1] for bone in _FEET])
 """(4,) height of the contact joints when the sole lies on the floor, m."""
 _FLOOR: Final = _FEET_REST.numpy()[:, None]
 _ON_UPPER_CHEST: Final = [canonical_index(bone) for bone in ("neck", "leftShoulder", "rightShoulder")]
-_HINGES: Final = [canonical_index(f"{side}Lower{limb}") for limb in ("Arm", "Leg") for side in ("left", "right")]
-_FLEXION: Final = np.array([[0, -1, 0], [0, 1, 0], [1, 0, 0], [1, 0, 0]], np.float32).T[..., None]
-"""(3, 4, 1) axis about which each of :data:`_HINGES` flexes the way the joint can bend: elbows forward, knees back."""
-_ALONG: Final = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0]], np.float32).T[..., None]
-"""(3, 4, 1) axis along each of those bones: turning about it is twist, which a hinge does not count."""
+
+
+REAL_RANGE: Final[Mapping[str, tuple[float, float]]] = {
+    "skate_cm_s": (0.95, 46.0),
+    "penetration_cm": (0.0, 0.15),
+    "float_cm": (0.0, 1.3),
+    "jitter_m_s3": (14.0, 270.0),
+    "plant_share": (0.45, 1.0),
+    "hinge_share": (1.0, 1.0),
+    "limit_share": (0.0, 0.0),
+    "self_intersection_cm": (0.0, 0.0),
+    "text_match": (0.0, 1.0),
+}
+"""5th and 95th percentile over recorded clips of 5 s of all actions: ``scripts/motion/evaluate --real-range``."""
+
+
+def faults(measures: Mapping[str, float | None]) -> float:
+    """How far measures lie outside :data:`REAL_RANGE` on the bad side, summed over measures; 0 = none does.
+
+    A measure that is twice its bound counts 1. What is only calmer than most recordings is no fault.
+    """
+    total = 0.0
+    for name, slack in _SLACK.items():
+        value, bound = measures.get(name), REAL_RANGE[name][1]
+        if value is not None:
+            total += max(0.0, value - bound) / max(bound, slack)
+    return total
+
+
+_SLACK: Final = {
+    "skate_cm_s": 5.0, "penetration_cm": 1.0, "float_cm": 2.0, "jitter_m_s3": 50.0, "limit_share": 0.01,
+    "self_intersection_cm": 2.0,
+}  # fmt: skip
+"""Measures of which more is worse, and what counts as much where the bound of recordings is next to nothing."""
 
 
 def clip_to_canonical(clip: VrmClip) -> tuple[Tensor, Tensor]:
@@ -93,6 +120,10 @@ def measure_clip(clip: VrmClip) -> dict[str, float]:
     ``hinge_share``
         of all bending of elbows and knees, the share that is flexion about the hinge the right way, 0..1; 1 when
         nothing bends.
+    ``limit_share``
+        share of joints, over frames, turned farther than a joint turns, 0..1.
+    ``self_intersection_cm``
+        99th percentile over frames of how deep the deepest two parts of the body lie in each other, cm.
     """
     local = _canonical_planes(clip)
     hips = to_planes(clip.hips) * (CANONICAL_HIPS_HEIGHT / clip.rest_hips_height)
@@ -100,6 +131,7 @@ def measure_clip(clip: VrmClip) -> dict[str, float]:
     feet = positions.take(_FEET, axis=1)  # (3, 4, T)
     height = feet[1] - _FLOOR  # above the standing height
     skate, low_share = _skate(feet[:, _TOES], height[_TOES], clip.fps)
+    turns, places = (to_tensor(planes).transpose(0, 1) for planes in (local, positions))  # (T, 21, 4), (T, 21, 3)
     return {
         "skate_cm_s": skate,
         "low_share": low_share,
@@ -107,7 +139,9 @@ def measure_clip(clip: VrmClip) -> dict[str, float]:
         "float_cm": 100 * max(_lower_median(height.min(0)), 0.0),
         "jitter_m_s3": _jerk(positions, clip.fps),
         "plant_share": _plant_share(feet, height, clip.fps),
-        "hinge_share": _hinge_share(local.take(_HINGES, axis=1)),
+        "hinge_share": hinge_share(turns),
+        "limit_share": limit_share(turns),
+        "self_intersection_cm": 100 * _quantile(intersection_depth(places).numpy(), 0.99),
     }
 
 
@@ -174,18 +208,6 @@ def _jerk(positions: Planes, fps: float) -> float:
     step = positions[..., 1:] - positions[..., :-1]
     third = step[..., 2:] - 2 * step[..., 1:-1] + step[..., :-2]
     return float(length(third).mean()) * fps**3
-
-
-def _hinge_share(local: Planes) -> float:
-    """Flexion over all bending for elbows and knees, from local rotations (4, 4 hinges, T).
-
-    Half-angle sines stand for angles: they weigh alike, and what matters is the direction of the swing's axis.
-    """
-    along = dot(local[:3], _ALONG)
-    twist = np.concatenate([along * _ALONG, local[3:]])
-    swing = multiply(local, conjugate(unit(twist)))[:3]
-    bending = float(length(swing).sum())
-    return float(np.maximum(dot(swing, _FLEXION), 0).sum()) / bending if bending > 1e-3 else 1.0
 
 
 def joint_acceleration(clip: VrmClip) -> Tensor:

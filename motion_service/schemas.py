@@ -21,16 +21,12 @@ AnswerFormat = Literal["vrm-json", "msgpack", "vrma", "bvh", "npy", "mp4"]
 ArtifactFormat = Literal["vrm-json", "npy", "mp4", "vrma", "bvh", "smpl", "hik"]
 TargetJoint = Literal["pelvis", "left_foot", "right_foot", "left_wrist", "right_wrist", "head", "traj", "heading"]
 ArtifactState = Literal["pending", "ready", "failed"]
-JobState = Literal["running", "done", "failed"]
 
 MAX_PROMPT: Final = 2000  # characters
 MIN_SECONDS: Final = 0.1
 MAX_SECONDS: Final = 120.0
 MAX_SEED: Final = 2**63 - 1
 MAX_DRAWN_SEED: Final = 2**53 - 1  # what we draw ourselves: a browser keeps it exact
-
-NOT_YET: Final[Mapping[str, Any]] = {"best_of": 1}
-"""Options that only have their neutral value in this version. Any other value is refused, never quietly dropped."""
 
 
 class TimelinePart(BaseModel):
@@ -127,21 +123,15 @@ class MotionOptions(BaseModel):
     timeline: list[TimelinePart] | None = Field(
         None, min_length=1, max_length=32, description="Prompts one after the other instead of one (dip, mini)."
     )
-    best_of: Any = Field(1, description="Only 1 in this version.")
+    best_of: int = Field(
+        1, ge=1, le=8, description="Seeds to draw for each clip; the motion that fits the text best is the answer."
+    )
     loop: bool = Field(False, description="The end goes over into the start without a seam (mini, mdm).")
 
     @model_validator(mode="before")
     @classmethod
     def _drop_nulls(cls, values: Any) -> Any:
         return {k: v for k, v in values.items() if v is not None} if isinstance(values, dict) else values
-
-    @field_validator(*NOT_YET)
-    @classmethod
-    def _refuse_not_yet(cls, value: Any, info: Any) -> Any:
-        neutral = NOT_YET[info.field_name]
-        if type(value) is not type(neutral) or value != neutral:
-            raise ValueError(f"not supported yet by this version; leave it out or send {json.dumps(neutral)}")
-        return value
 
     @field_validator("artifacts")
     @classmethod
@@ -315,8 +305,12 @@ class MotionMetadata(BaseModel):
     contacts: list[list[float]] = Field(description="Per frame: left ankle, left toe, right ankle, right toe, 0 to 1.")
     prompt_plan: PromptPlanOut
     timings_ms: dict[str, float]
-    quality: dict[str, float] = Field(
-        description="Of the clip as made, before avatar, fps, root and settle; foot lock: of what is delivered."
+    quality: dict[str, float | None] = Field(
+        description="Of the clip as made, before avatar, fps, root and settle; foot lock: of what is delivered. "
+        "text_match: -1 to 1, null without the evaluator."
+    )
+    quality_range: dict[str, tuple[float, float]] = Field(
+        description="Where the same measures lie for recorded motion, 5th to 95th percentile."
     )
     warnings: list[str]
     licence: str | None = Field(description="Licence of the weights.")
@@ -355,23 +349,6 @@ class MotionResponse(BaseModel):
     look_at: list[GazeKey] | None = Field(None, description="Gaze; only there when asked for.")
     fallback_used: bool
     metadata: MotionMetadata
-
-
-class JobOut(BaseModel):
-    """A job as it stands now."""
-
-    job_id: str
-    state: JobState
-    created: str = Field(description="ISO 8601, UTC.")
-    request_id: str | None
-    metadata: dict[str, Any] = Field(description="As in the answer, without the contacts.")
-    artifacts: dict[str, ArtifactStatus]
-
-
-class JobList(BaseModel):
-    """Recent jobs, newest first."""
-
-    jobs: list[JobOut]
 
 
 class FieldProblem(BaseModel):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from motion_service import metrics
 from motion_service.errors import MotionError
 from motion_service.source import LiveOrder, LiveSource
 from motion_service.stream_branch import Branch, Later, Standing, branch_off, to_message
@@ -360,6 +361,7 @@ class Session:
             self._send(count, now)
 
     def _send(self, count: int, now: float) -> None:
+        metrics.FRAME_LAG.observe(max(0.0, (self._playhead.at(now) - self._sent) / self.options.fps))
         if self._playhead.runs:
             self.counts.late_chunks += self._playhead.wait_at(self._frontier, now)
         elif not self._paused:

@@ -9,12 +9,12 @@ none is repeated or left out, and a new one begins wherever frames are replaced.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from motion_service.errors import BadRequest
-from motion_service.schemas import MAX_PROMPT, MAX_SEED, Problem, PromptPlanOut, QuatKey, RootKey
+from motion_service.schemas import MAX_PROMPT, MAX_SEED, GazeKey, Problem, PromptPlanOut, QuatKey, RootKey, WeightKey
 from motion_service.speak_schemas import (
     LIFE_SIGNS,
     AudioEnvelope,
@@ -177,6 +177,7 @@ class Stop(_Message):
 
 
 Message = Start | Prompt | Speak | SetState | Interrupt | Ack | Pause | Resume | SeekPose | Stop
+CLIENT_MESSAGES: Final = get_args(Message)
 ClientMessage = Annotated[Message, Field(discriminator="type")]
 _CLIENT: Final[TypeAdapter[Message]] = TypeAdapter(ClientMessage)
 
@@ -236,6 +237,8 @@ class Chunk(_Message):
     tracks: dict[str, list[QuatKey]] = Field(description="t in seconds of the stream.")
     root: list[RootKey]
     contacts: list[list[float]]
+    expressions: dict[str, list[WeightKey]] | None = Field(None, description="Only there when asked for.")
+    look_at: list[GazeKey] | None = Field(None, description="Only there when asked for.")
     resume_token: str | None = Field(None, description="Every few seconds; keep the latest one.")
 
 
@@ -281,3 +284,6 @@ class Stopped(_Message):
 
     type: Literal["stopped"]
     frames: int = Field(description="How many frames the stream had: the last one is frames - 1.")
+
+
+SERVER_MESSAGES: Final = (Started, Chunk, PromptApplied, Gap, DrainingNotice, StreamError, Stopped)

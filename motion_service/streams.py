@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from motion_service.admission import Admission
 from motion_service.clips import PromptPlan, VrmClip
-from motion_service.errors import BadRequest, Draining, ModelUnavailable, MotionError
+from motion_service.errors import BadRequest, Draining, ModelUnavailable, MotionError, QueueFull
 from motion_service.export.read import json_to_clip
 from motion_service.pipeline import Pipeline
 from motion_service.schemas import MAX_DRAWN_SEED
@@ -30,6 +30,8 @@ from motion_service.vrm.life import mood_of
 from motion_service.vrm.live_fit import MEMORY
 
 MAX_STREAMS: Final = 64
+BUSY_S: Final = 1.5
+"""Windows last 2 s. While few take longer than this to be made, there is time for another stream."""
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """When the interpreter looks for cycles of garbage, as of :func:`gc.set_threshold`. A thousand streams keep so many
 objects that each thorough look stops them all for a fifth of a second; what they drop has hardly any cycles."""
@@ -70,9 +72,15 @@ class Streams:
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Hold the place of one stream. Raises :class:`QueueFull`, :class:`Draining`."""
+        """Hold the place of one stream. Raises :class:`QueueFull`, :class:`Draining`.
+
+        There is none while windows take nearly as long as they last: one more stream and all would be late.
+        """
         if self.draining:
             raise Draining()
+        slowest_s = max((costs.expected() for costs in self._costs.values()), default=0.0)
+        if self.places.inside and slowest_s > BUSY_S:
+            raise QueueFull("the model has no time for another stream; try again later", retry_after_s=5.0)
         with self.places.enter():
             yield
 
@@ -172,6 +180,11 @@ class Streams:
             session.ask(Change("stop", await self._read_idle(source.name, source, seed)), message.frame)
         else:
             session.stop()
+
+    @property
+    def sessions(self) -> list[OpenStream]:
+        """Those that run, oldest first."""
+        return [*self._sessions.values()]
 
     @contextmanager
     def running(self, stream: OpenStream) -> Iterator[None]:

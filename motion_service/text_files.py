@@ -102,7 +102,7 @@ def empty_embedding(rows: int, width: int) -> nn.Embedding:
 
 def _check_files(directory: Path, where: str) -> None:
     if not (directory / "config.json").is_file():
-        raise ModelUnavailable(f"{where} was not found, or has no config.json: fetch it with the download script")
+        raise ModelUnavailable(f"{where} was not found, or has no config.json: fetch it with `motion download`")
     if (directory / WEIGHTS).is_file():
         return
     if (directory / "pytorch_model.bin").is_file():
@@ -110,7 +110,7 @@ def _check_files(directory: Path, where: str) -> None:
             f"{where} has its weights as a pickle only: run `motion convert --trust pytorch_model.bin` in its directory"
             " if you trust its source"
         )
-    raise ModelUnavailable(f"{where} has no {WEIGHTS}: fetch it with the download script")
+    raise ModelUnavailable(f"{where} has no {WEIGHTS}: fetch it with `motion download`")
 
 
 def _give_weights(network: nn.Module, file: Path, prefix: str, device: torch.device, dtype: torch.dtype) -> list[str]:

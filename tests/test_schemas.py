@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from motion_service.errors import BadRequest
-from motion_service.schemas import MAX_PROMPT, NOT_YET, OPTIONS, GenerateRequest, MotionOptions, text_to_options
+from motion_service.schemas import MAX_PROMPT, OPTIONS, GenerateRequest, MotionOptions, text_to_options
 
 
 def make(**values: Any) -> GenerateRequest:
@@ -65,13 +65,6 @@ def test_null_means_not_said() -> None:
     request = make(**dict.fromkeys(OPTIONS))
     assert request == make()
     assert request.model_fields_set == {"prompt"}
-
-
-@pytest.mark.parametrize("option", NOT_YET)
-def test_options_of_later_versions_take_only_their_neutral_value(option: str) -> None:
-    assert getattr(make(**{option: NOT_YET[option]}), option) == NOT_YET[option]
-    with pytest.raises(ValidationError, match="not supported yet"):
-        make(**{option: "something"})
 
 
 def test_what_a_request_says_wins_over_the_server_default() -> None:

@@ -96,7 +96,7 @@ def test_a_vocabulary_of_another_model_is_refused(copied: Path) -> None:
 
 
 def test_a_missing_directory_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailable, match="download script") as caught:
+    with pytest.raises(ModelUnavailable, match="motion download") as caught:
         BertEncoder(tmp_path / "distilbert")
     assert str(tmp_path) not in caught.value.detail
 

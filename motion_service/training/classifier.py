@@ -24,22 +24,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from motion_service.clips import VrmClip
 from motion_service.errors import CheckpointMismatch, CheckpointMissing
 from motion_service.features.vrm_native import (
     CONTACTS,
-    ROOT_VELOCITY,
     VELOCITIES,
     VRM_WIDTH,
-    YAW_RATE,
     bones_to_features,
 )
-from motion_service.quality import clip_to_canonical
+from motion_service.quality_match import RATES, WINDOW, clip_to_windows, hold_still
 from motion_service.training.corpus import MIRROR_SUFFIX, CorpusClip
 
 SPLIT_SEED: Final = 20240
-WINDOW: Final = 60  # 3 s at 20 fps
-WINDOW_STRIDE: Final = 10
 NUM_FEATURES: Final = 128
 """Width of the last hidden layer."""
 SCORED_CLASSES: Final[tuple[str, ...]] = (
@@ -49,8 +44,6 @@ SCORED_CLASSES: Final[tuple[str, ...]] = (
 )  # fmt: skip
 CLASSES: Final[tuple[str, ...]] = (*SCORED_CLASSES, "idle", "other")
 _MERGED: Final = {"dash": "run", "byebye": "bye", "ballet-dance": "dance"}
-_RATES: Final = torch.zeros(VRM_WIDTH, dtype=torch.bool)
-_RATES[[*range(VRM_WIDTH)][YAW_RATE] + [*range(VRM_WIDTH)][ROOT_VELOCITY] + [*range(VRM_WIDTH)][VELOCITIES]] = True
 
 
 def action_to_class(action: str) -> str:
@@ -81,26 +74,6 @@ def split_clips(
 
 
 # --- features -------------------------------------------------------------------------------------------------------
-
-
-def clip_to_windows(features: Tensor) -> Tensor:
-    """All windows (W, 60, 260) of features (T, 260), every 10 frames and the last; a short clip holds its last pose."""
-    frames = features.shape[0]
-    last = max(frames - WINDOW, 0)
-    starts = [*range(0, last, WINDOW_STRIDE), last]
-    index = torch.tensor(starts)[:, None] + torch.arange(WINDOW)  # (W, 60)
-    return hold_still(features[index.clamp(max=frames - 1)], index >= frames)
-
-
-def hold_still(windows: Tensor, held: Tensor) -> Tensor:
-    """Windows (..., 60, 260) with the rates zeroed where ``held`` (..., 60) says that a pose is held."""
-    return windows.masked_fill(held[..., None] & _RATES.to(windows.device), 0.0)
-
-
-def vrm_clip_to_features(clip: VrmClip) -> Tensor:
-    """Features (T, 260) of any clip on the canonical body."""
-    features, _ = bones_to_features(*clip_to_canonical(clip), clip.fps)
-    return features
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +107,7 @@ def clips_to_features(clips: Sequence[CorpusClip]) -> LabelledFeatures:
         some = clips[first : first + 256]
         features, _ = bones_to_features(torch.cat([c.rotations for c in some]), torch.cat([c.hips for c in some]))
         begins = (starts[first : first + 256] - starts[first])[:, None]
-        features[begins, _RATES.nonzero().T] = 0.0  # nothing moves over the border of two clips
+        features[begins, RATES.nonzero().T] = 0.0  # nothing moves over the border of two clips
         rows.append(features.half())
     labels = torch.tensor([CLASSES.index(action_to_class(clip.action)) for clip in clips])
     return LabelledFeatures(torch.cat(rows), starts, lengths, labels)
@@ -158,8 +131,20 @@ def draw_windows(data: LabelledFeatures, index: Tensor, generator: torch.Generat
     amount = (inside - left)[..., None]
     base = data.starts[index][:, None]
     windows = data.features[base + left].float() * (1 - amount) + data.features[base + right].float() * amount
-    windows = torch.where(_RATES.to(device), windows * tempo[..., None], windows)
+    windows = torch.where(RATES.to(device), windows * tempo[..., None], windows)
     return hold_still(windows, place != inside)
+
+
+def normalisation(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and scale (260,) of training rows (N, 260): half own, half mean deviation within each feature kind.
+
+    The mean part keeps features that hardly ever move from drowning the rest in noise.
+    """
+    rows = features.float()
+    std = rows.std(dim=0).clamp_min(1e-4)
+    for kind in (slice(4, 130), slice(130, 193), VELOCITIES, CONTACTS):
+        std[kind] = 0.5 * std[kind] + 0.5 * std[kind].mean()
+    return rows.mean(dim=0), 1 / std
 
 
 # --- network --------------------------------------------------------------------------------------------------------
@@ -184,16 +169,10 @@ class MotionClassifier(nn.Module):
         self.out = nn.Linear(NUM_FEATURES, len(CLASSES))
 
     def fit_scale(self, features: Tensor) -> None:
-        """Learn the normalisation from training rows (N, 260): half own, half mean deviation within each feature kind.
-
-        The mean part keeps features that hardly ever move from drowning the rest in noise.
-        """
-        rows = features.float()
-        std = rows.std(dim=0).clamp_min(1e-4)
-        for kind in (slice(4, 130), slice(130, 193), VELOCITIES, CONTACTS):
-            std[kind] = 0.5 * std[kind] + 0.5 * std[kind].mean()
-        self.mean.copy_(rows.mean(dim=0))
-        self.scale.copy_(1 / std)
+        """Learn the normalisation from training rows (N, 260)."""
+        mean, scale = normalisation(features)
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
 
     def forward(self, windows: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
         """``noise``: standard deviation of noise added to the normalised input (training only)."""

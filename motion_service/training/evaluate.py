@@ -25,7 +25,8 @@ from motion_service.errors import MotionError
 from motion_service.features.vrm_native import VRM_FPS, canonical_fk, foot_contacts
 from motion_service.humanoid import CANONICAL_BONES, CANONICAL_HIPS_HEIGHT
 from motion_service.mdm.checkpoint import load_checkpoint
-from motion_service.text_encoder import UseEncoder
+from motion_service.quality_match import load_matcher, vrm_clip_to_features
+from motion_service.text_encoder import TextEncoder, UseEncoder
 from motion_service.training.batch_generation import (
     BatchGenerator,
     prompts_to_texts,
@@ -46,9 +47,9 @@ from motion_service.training.classifier import (
     split_clips,
     split_digest,
     train_classifier,
-    vrm_clip_to_features,
 )
 from motion_service.training.corpus import CorpusClip, read_corpus, with_mirrors
+from motion_service.training.evaluate_match import MatchTable, compare_matches, read_style_prompts, style_rates
 from motion_service.training.run_facts import run_facts
 from motion_service.training.scores import (
     LongRun,
@@ -295,6 +296,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--prompts", type=Path, default=Path("tests/data/dev_prompts.tsv"))
     parser.add_argument("--corpus", type=Path, default=Path("data/motion/training/corpus.xz"))
     parser.add_argument("--classifier", type=Path, default=Path("data/motion/training/classifier.safetensors"))
+    parser.add_argument("--evaluator", type=Path, default=Path("models/motion/evaluator"), help="its directory")
+    parser.add_argument("--styles", type=Path, default=Path("tests/data/style_prompts.tsv"), help="prompts of styles")
     parser.add_argument("--train-classifier", action="store_true", help="train it even if there is one")
     parser.add_argument("--prepare-text", type=Path, metavar="FILE", help="only encode the prompts into this npz file")
     parser.add_argument("--text", type=Path, metavar="FILE", help="prepared texts, where the encoder is not installed")
@@ -314,7 +317,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Generate, judge, print the tables; returns what the last line says."""
     table, device = read_prompts(options.prompts), torch.device(options.device)
     real = load_real_motion(options.corpus, options.classifier, retrain=options.train_classifier, device=device)
-    encoder = read_prepared_texts(options.text) if options.text else UseEncoder()
+    encoder: TextEncoder = read_prepared_texts(options.text) if options.text else UseEncoder()
     batch = options.batch or (256 if device.type == "cuda" else 32)
     checkpoint = load_checkpoint(options.checkpoint)
     ddim = options.sampler == "ddim"
@@ -329,6 +332,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     recognised, sides = recognition(prompts, clips, labels), side_and_direction(prompts, clips)
     natural = compare(prompts, clips, verdicts, real)
     runs = long_runs(generator, table, options.long_seconds) if options.long_seconds else []
+    matches, styles = _judge_texts(options, generator, encoder, prompts, clips, real)
     targets = check_targets(real.accuracy, recognised, sides, natural, runs)
     _print_table("Recognised too rarely", ["id", "prompt", "asked", "named"], _missed_rows(prompts, labels))
     _print_report(recognised, sides, natural, runs, targets)
@@ -343,9 +347,34 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         "recognition": {key: round(rate.share, 4) for key, rate in recognised.items()},
         "side_and_direction": {key: round(rate.share, 4) for key, rate in sides.items()},
         "naturalness": asdict(natural) | {"ratio": natural.ratio},
+        "text": matches.to_json() if matches else None,
+        "style": styles,
         "long": [asdict(run) for run in runs],
         "targets": [asdict(target) | {"met": target.is_met} for target in targets],
     }
+
+
+def _judge_texts(
+    options: argparse.Namespace,
+    generator: BatchGenerator,
+    encoder: TextEncoder,
+    prompts: Sequence[TestPrompt],
+    clips: Sequence[VrmClip],
+    real: RealMotion,
+) -> tuple[MatchTable | None, dict[str, float] | None]:
+    """What the evaluator says of texts and styles; None without one, and no styles where their texts cannot be read."""
+    matcher = load_matcher(options.evaluator)
+    if matcher is None:
+        _console.print("no evaluator: train it with scripts/motion/train_evaluator")
+        return None, None
+    table = compare_matches(matcher, encoder, prompts, clips, real.data, real.held_out)
+    _print_table("Text and motion", ["measure", "generated", "real"], table.rows())
+    if options.text:
+        return table, None
+    rows = read_style_prompts(options.styles)
+    styles = style_rates(matcher, generator, rows, options.seeds, real.clips, real.data, real.held_out)
+    _console.print(f"styles recognised: {styles['generated']:.1%}, of real clips {styles['real']:.1%}")
+    return table, styles
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,7 +19,8 @@ from torch import Tensor
 from motion_service.clips import VrmClip
 from motion_service.errors import BadRequest
 from motion_service.quality import clip_to_positions, foot_depth, measure_clip, seam_acceleration
-from motion_service.training.classifier import action_to_class, vrm_clip_to_features
+from motion_service.quality_match import vrm_clip_to_features
+from motion_service.training.classifier import action_to_class
 from motion_service.training.kinematic_checks import check_direction, check_idle, check_side
 
 FROZEN_SPEED: Final = 0.02

@@ -111,11 +111,13 @@ def _fit_loop(clip: VrmClip, fitting: Fitting) -> FittedClip:
     """
     rounds = join_clips(join_clips(clip, clip), clip)
     fitted = fit_clip(rounds, replace(fitting, loop=False, root="free", settle=False))
-    length = round(fitted.clip.num_frames / 3)
+    frames = fitted.clip.num_frames
+    length = max(1, round(frames / 3))
+    first = min(length, frames - length)  # at a low rate all three may be one frame
     return replace(
         fitted,
-        clip=slice_clip(fitted.clip, length, 2 * length),
-        wire=slice_clip(fitted.wire, length, 2 * length),
+        clip=slice_clip(fitted.clip, first, first + length),
+        wire=slice_clip(fitted.wire, first, first + length),
     )
 
 

@@ -1,4 +1,4 @@
-"""Build hook: models/motion/mini goes into the wheel as motion_service/weights/mini. It does not look inside.
+"""Build hook: shipped weights, models/motion/NAME, go into the wheel as motion_service/weights/NAME, unread.
 
 An editable install reads the checkout itself, so nothing is copied there.
 """
@@ -10,8 +10,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-WEIGHTS = "models/motion/mini"
-IN_WHEEL = "motion_service/weights/mini"
+SHIPPED = ("mini", "mini-free", "evaluator")
 
 
 class WeightsHook(BuildHookInterface[Any]):
@@ -19,7 +18,9 @@ class WeightsHook(BuildHookInterface[Any]):
         """``version`` is hatchling's name for the kind of wheel: standard or editable."""
         if version == "editable":
             return
-        if not any(Path(self.root, WEIGHTS).glob("*.safetensors")):
-            self.app.display_warning(f"{WEIGHTS} holds no weights: this wheel answers with placeholders only")
-            return
-        build_data["force_include"][WEIGHTS] = IN_WHEEL
+        for name in SHIPPED:
+            weights = f"models/motion/{name}"
+            if any(Path(self.root, weights).glob("*.safetensors")):
+                build_data["force_include"][weights] = f"motion_service/weights/{name}"
+            elif name == "mini":
+                self.app.display_warning(f"{weights} holds no weights: this wheel answers with placeholders only")

@@ -25,6 +25,7 @@ from motion_service.mdm.checkpoint import Checkpoint, CheckpointConfig, write_ch
 from motion_service.mdm.network import Denoiser, NetworkSpec
 from motion_service.mdm_adapter.mini import DiffusionSource
 from motion_service.prompt.plan import prompt_to_plan
+from motion_service.quality_match import clip_to_windows
 from motion_service.source import SourceRequest
 from motion_service.training.batch_generation import (
     BatchGenerator,
@@ -38,7 +39,6 @@ from motion_service.training.classifier import (
     MotionClassifier,
     action_to_class,
     classify,
-    clip_to_windows,
     clips_to_features,
     draw_windows,
     load_classifier,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -176,6 +176,7 @@ def test_a_jump_is_the_step_of_the_shortened_schedule() -> None:
         torch.testing.assert_close(made, step.coef_x0 * x0 + step.coef_xt * x + step.sigma * eps, atol=1e-5, rtol=1e-5)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**31), cleanest=st.integers(1, 9), longest=st.integers(1, 5))
 def test_jumps_lead_to_a_cleaner_level(seed: int, cleanest: int, longest: int) -> None:
     torch.manual_seed(seed)

@@ -102,6 +102,11 @@ export class LiveStream implements Source {
     this.say({ type: "prompt", text, at, ...this.onScreen() });
   }
 
+  /** Any other message of docs/stream.md ("speak", "state", ...). False: there is no connection to say it on. */
+  tell<M extends { readonly type: string }>(message: M): boolean {
+    return this.say({ ...message, ...this.onScreen() });
+  }
+
   /** The screen stands still. */
   pause(): void {
     if (!this.paused) this.say({ type: "pause" });

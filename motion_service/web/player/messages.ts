@@ -51,10 +51,19 @@ export interface PromptApplied {
   type: "prompt_applied";
   from_frame: number;
   revision: number;
-  reason: "prompt" | "seek" | "stop";
+  t0: number;
+  reason: "prompt" | "seek" | "stop" | "speak" | "state" | "interrupt";
   captions: string[];
   prompt_plan: unknown;
   warnings: string[];
+  /** With `speak`. */
+  speech?: Speech | null;
+}
+/** What `speak` adds to it, in seconds from t0. */
+export interface Speech {
+  seconds: number;
+  phrases: { text: string; start: number; end: number }[];
+  beats: { t: number; strength: number }[];
 }
 export interface Gap {
   type: "gap";

@@ -65,6 +65,10 @@ export declare class LiveStream implements Source {
     get facts(): Started | null;
     /** Another text, from now, after what is made already, or at seconds of the stream. Empty: back to idle. */
     prompt(text: string, at?: "now" | "next" | number): void;
+    /** Any other message of docs/stream.md ("speak", "state", ...). False: there is no connection to say it on. */
+    tell<M extends {
+        readonly type: string;
+    }>(message: M): boolean;
     /** The screen stands still. */
     pause(): void;
     resume(): void;
