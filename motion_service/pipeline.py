@@ -45,7 +45,7 @@ from motion_service.prompt.times import times_to_seconds
 from motion_service.quality_match import Words
 from motion_service.schemas import MAX_DRAWN_SEED, MAX_SECONDS, MIN_SECONDS, GenerateRequest, MotionOptions
 from motion_service.source import EditingSource, MotionSource, SourceClip, SourceRequest
-from motion_service.speak.speech import Speech, new_speech, speech_to_fitting
+from motion_service.speak.speech import Speech, new_speech, request_to_speech, speech_to_fitting
 from motion_service.speak_schemas import SpeakRequest
 from motion_service.store import ArtifactStore
 from motion_service.telemetry import log_event
@@ -127,12 +127,8 @@ class Pipeline:
             fitting = await self._options_to_fitting(request, options, route, wish.seed, warnings)
             fitting = fitting if speech is None else speech_to_fitting(speech, fitting)
             smpl = await self._find_smpl(options, warnings)
-            placing = asyncio.create_task(self._place_words(options.prompt))  # while the model works
-            try:
-                made, reason = await self._make_or_fall_back(wish, options, route, warnings, scripted, until)
-                words = await placing
-            finally:
-                placing.cancel()
+            making = self._make_or_fall_back(wish, options, route, warnings, scripted, until)
+            (made, reason), words = await asyncio.gather(making, self._place_words(options.prompt))
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
             take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl, speech, words)
@@ -312,14 +308,10 @@ class Pipeline:
         self, request: GenerateRequest, options: GenerateRequest, plan: PromptPlan
     ) -> Speech | None:
         """What is said, where something is: by request, or where the prompt only talks and ``speech_fit`` is on."""
-        seed = options.seed or 0
         if isinstance(request, SpeakRequest):
-            loudness = None if request.audio_envelope is None else request.audio_envelope.model_dump()
-            still = frozenset(request.still)
-            said = partial(new_speech, seconds=request.seconds, loudness=loudness, emotion=request.emotion, still=still)
-            return await asyncio.to_thread(said, options.prompt, seed)
+            return await asyncio.to_thread(request_to_speech, request, options.seed or 0)
         fits = self.speech_fit and plan.action == "none" and not (options.loop or options.timeline)
-        return await asyncio.to_thread(new_speech, options.prompt, seed) if fits else None
+        return await asyncio.to_thread(new_speech, options.prompt, options.seed or 0) if fits else None
 
     async def _options_to_script(
         self, options: GenerateRequest, speech: Speech | None

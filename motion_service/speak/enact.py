@@ -16,11 +16,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from motion_service.geometry.planes import Planes, to_planes, to_tensor
-from motion_service.geometry.rotation import quat_conjugate, quat_multiply, quat_rotate, quat_slerp, rotvec_to_quat
+from motion_service.geometry.planes import Planes, to_planes
+from motion_service.geometry.rotation import (
+    quat_conjugate,
+    quat_multiply,
+    quat_rotate,
+    quat_slerp,
+    rotvec_to_quat,
+    yaw_to_quat,
+)
 from motion_service.speak.arms import FOREARM, SIDES, UPPER_ARM, Side, wrist_to_arm
 from motion_service.vrm.body import CANONICAL_BODY
-from motion_service.vrm.legs import LegBones, LegPose, bend_legs, find_legs, pose_legs
+from motion_service.vrm.legs import LegBones, bend_legs, find_legs, pose_legs
 
 Array = npt.NDArray[np.float64]
 Channels = Mapping[str, Array]
@@ -122,35 +129,30 @@ def _shift_hips(channels: Channels, bones: tuple[str, ...], local: Tensor, hips:
     if legs is None or not (level.max() > 1e-4 or np.abs(aside).max() > 1e-6):
         return hips
     rows = [bones.index(bone) for bone in legs.bones]
-    before = _pose_legs(legs, local[:, rows], hips)
+    offsets = CANONICAL_BODY.legs.offset_planes
+    before = pose_legs(legs, _planes(local[:, rows]), to_planes(hips), offsets)
     facing = local[:, 0]
     way = np.stack([aside, -_SLACK_M * level, ahead], axis=-1)
     forward = quat_rotate(facing, facing.new_tensor([0.0, 0.0, 1.0]).expand(len(hips), 3))
-    yaw = torch.atan2(forward[:, 0], forward[:, 2])
-    turn = torch.stack([torch.zeros_like(yaw), yaw, torch.zeros_like(yaw)], dim=-1)
-    moved = hips + quat_rotate(rotvec_to_quat(turn), _column(way))
+    moved = hips + quat_rotate(yaw_to_quat(torch.atan2(forward[:, 0], forward[:, 2])), _column(way))
     tilt = torch.zeros(len(hips), 3)
     tilt[:, 2] = _column(aside) * (_ROLL_DEG_PER_M * np.pi / 180)
     local[:, 0] = quat_multiply(facing, rotvec_to_quat(tilt))
-    after = _pose_legs(legs, local[:, rows], moved)
-    standing = np.concatenate([after.quats[:, :2], before.quats[:, 2:]], axis=1)
-    offset = before.parts[:, 0] - after.parts[:, 0]  # (3, S, T)
-    bent, _ = bend_legs(legs, _to_planes(local[:, rows]), replace(after, quats=standing), offset)
-    local[:, [bones.index(bone) for bone in legs.chain]] = to_tensor(bent).flatten(0, 1).transpose(0, 1).to(local)
+    tilted = _planes(local[:, rows])
+    after = pose_legs(legs, tilted, to_planes(moved), offsets)
+    standing = np.concatenate([after.quats[:, :2], before.quats[:, 2:]], axis=1)  # feet as they stood
+    bent, _ = bend_legs(legs, tilted, replace(after, quats=standing), before.parts[:, 0] - after.parts[:, 0])
+    turned = torch.from_numpy(np.ascontiguousarray(bent.reshape(4, len(legs.chain), -1).transpose(2, 1, 0)))
+    local[:, [bones.index(bone) for bone in legs.chain]] = turned.to(local)
     if "spine" in bones:  # the trunk stays upright over a tilted pelvis
         spine = bones.index("spine")
         local[:, spine] = quat_multiply(rotvec_to_quat(-tilt), local[:, spine])
     return moved
 
 
-def _pose_legs(legs: LegBones, local: Tensor, hips: Tensor) -> LegPose:
-    """Legs by the rotations of their bones (T, J, 4) and the place of the hips (T, 3)."""
-    return pose_legs(legs, _to_planes(local), to_planes(hips), CANONICAL_BODY.legs.offset_planes)
-
-
-def _to_planes(local: Tensor) -> Planes:
+def _planes(local: Tensor) -> Planes:
     """(T, J, 4) to (4, J, T)."""
-    return to_planes(local.transpose(0, 1))
+    return np.ascontiguousarray(local.numpy().transpose(2, 1, 0))
 
 
 @lru_cache(maxsize=16)

@@ -17,7 +17,7 @@ from motion_service.speak.envelope import Envelope, read_envelope
 from motion_service.speak.performance import Performance
 from motion_service.speak.phrases import HEAD_ACTS, Act, Spoken, text_to_spoken
 from motion_service.speak.style import STYLES
-from motion_service.speak_schemas import Emotion, State
+from motion_service.speak_schemas import Emotion, SpeakRequest, State
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.live_life import breathe, look_about, new_temper
 
@@ -117,6 +117,17 @@ def new_speech(
         envelope = read_envelope(np.asarray(loudness["values"], np.float64), float(loudness["rate"]))
     spoken = text_to_spoken(text, seconds, envelope)
     return Speech(spoken, emotion, envelope, seconds is None and envelope is None, still, seed, then)
+
+
+def request_to_speech(request: SpeakRequest, seed: int) -> Speech:
+    """What a request asks to be said."""
+    return new_speech(
+        *(request.prompt, seed),
+        seconds=request.seconds,
+        loudness=None if request.audio_envelope is None else request.audio_envelope.model_dump(),
+        emotion=request.emotion,
+        still=frozenset(request.still),
+    )
 
 
 def speech_to_fitting(speech: Speech, fitting: Fitting) -> Fitting:

@@ -101,7 +101,7 @@ def test_floods_and_clients_that_vanish_leave_nothing(service: tuple[Streams, st
         asyncio.run(asyncio.wait_for(flood(12), 60))
     gc.collect()
     after = (len(os.listdir("/proc/self/fd")), threading.active_count())
-    assert after[0] <= before[0] + 3 and after[1] <= before[1] + 1
+    assert after[0] <= before[0] + 3 and after[1] <= before[1] + 8, "pools of threads grow to their bound"
     assert not streams._sessions and not streams.places.inside
 
 

