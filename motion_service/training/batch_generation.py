@@ -81,11 +81,11 @@ class PreparedTexts:
 
 
 def prompts_to_texts(prompts: Sequence[str]) -> list[str]:
-    """Every text that the plans of ``prompts`` hand to the encoder, once."""
+    """Every text that the plans of ``prompts`` hand to the encoder, and the prompts themselves, once."""
     plans = [prompt_to_plan(prompt) for prompt in prompts]
     # For a checkpoint that knows all actions, and for one that knows few, whose stand-ins have other words.
     cues = [cue for plan in plans for known in (None, ()) for cue in plan_to_cues(plan, 1000, 20.0, known)]
-    return sorted({text for cue in cues for text in (cue.text, cue.caption) if text})
+    return sorted({text for cue in cues for text in (cue.text, cue.caption) if text} | set(prompts))
 
 
 def write_prepared_texts(path: Path, encoder: TextEncoder, texts: Sequence[str]) -> None:

@@ -362,15 +362,13 @@ def _judge_texts(
     clips: Sequence[VrmClip],
     real: RealMotion,
 ) -> tuple[MatchTable | None, dict[str, float] | None]:
-    """What the evaluator says of texts and styles; None without one, and no styles where their texts cannot be read."""
+    """What the evaluator says of texts and styles; None without one."""
     matcher = load_matcher(options.evaluator)
     if matcher is None:
         _console.print("no evaluator: train it with scripts/motion/train_evaluator")
         return None, None
     table = compare_matches(matcher, encoder, prompts, clips, real.data, real.held_out)
     _print_table("Text and motion", ["measure", "generated", "real"], table.rows())
-    if options.text:
-        return table, None
     rows = read_style_prompts(options.styles)
     styles = style_rates(matcher, generator, rows, options.seeds, real.clips, real.data, real.held_out)
     _console.print(f"styles recognised: {styles['generated']:.1%}, of real clips {styles['real']:.1%}")
@@ -382,7 +380,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_options(arguments)
     try:
         if options.prepare_text:
-            texts = prompts_to_texts([prompt.prompt for prompt in read_prompts(options.prompts)])
+            asked = [row.prompt for row in read_prompts(options.prompts)]
+            asked += [row.prompt for row in read_style_prompts(options.styles)]
+            texts = prompts_to_texts(asked)
             write_prepared_texts(options.prepare_text, UseEncoder(), texts)
             print(json.dumps({"texts": len(texts), "file": options.prepare_text.name}))
             return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import median
 from typing import Final
 
@@ -54,6 +54,17 @@ def train_reader(
     }
     reader.load_state_dict(mean)
     return reader.eval().requires_grad_(False)
+
+
+def restricted_reader(reader: TextReader, keys: Collection[str]) -> TextReader:
+    """The reader of another checkpoint without the groups that are not among ``keys``."""
+    rows = [row for row, key in enumerate(reader.keys) if key in keys]
+    smaller = TextReader([reader.keys[row] for row in rows], reader.prototypes.shape[1], reader.hidden)
+    weights = dict(reader.state_dict())
+    for name in ("layers.2.weight", "layers.2.bias", "prototypes"):
+        weights[name] = weights[name][rows]
+    smaller.load_state_dict(weights)
+    return smaller.eval().requires_grad_(False)
 
 
 class _Member(nn.Module):

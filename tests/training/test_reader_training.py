@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from motion_service.mdm.network import Denoiser, NetworkSpec
+from motion_service.mdm.reader import TextReader
 from motion_service.training.caption_table import CaptionTable
 from motion_service.training.contexts import with_context
 from motion_service.training.phrases import phrases_by_key
-from motion_service.training.reader import common_keys, train_reader
+from motion_service.training.reader import common_keys, restricted_reader, train_reader
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +62,14 @@ def test_phrases_belong_to_the_plain_style_of_their_side():
     assert not any("right" in text or "右" in text for text in table["raise-left|normal"])
     assert table["bow|normal|right"] and not table["jump|normal"]
     assert not any("{" in text for texts in table.values() for text in texts)
+
+
+def test_a_smaller_reader_tells_the_groups_it_keeps_as_before() -> None:
+    torch.manual_seed(0)
+    reader = TextReader(["walk|normal", "bow|normal", "wave-left|normal"], 14, 8)
+    reader.prototypes.copy_(torch.randn(3, 14))
+    smaller = restricted_reader(reader, {"walk|normal", "wave-left|normal", "nod|normal"})
+    assert smaller.keys == ("walk|normal", "wave-left|normal") and smaller.actions == {"walk", "wave-left"}
+    text = torch.randn(4, 14)
+    torch.testing.assert_close(smaller(text), reader(text)[:, [0, 2]])
+    torch.testing.assert_close(smaller.prototypes, reader.prototypes[[0, 2]])
