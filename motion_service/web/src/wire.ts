@@ -89,8 +89,8 @@ export interface EditRequest {
   continue_from?: string | Record<string, unknown> | null;
   /** Prompts one after the other instead of one (dip, mini). */
   timeline?: TimelinePart[] | null;
-  /** Only 1 in this version. */
-  best_of?: unknown;
+  /** Seeds to draw for each clip; the motion that fits the text best is the answer. */
+  best_of?: number;
   /** The end goes over into the start without a seam (mini, mdm). */
   loop?: boolean;
   /** What the new part shows. Empty: whatever fits, guidance 0. */
@@ -173,8 +173,8 @@ export interface GenerateRequest {
   continue_from?: string | Record<string, unknown> | null;
   /** Prompts one after the other instead of one (dip, mini). */
   timeline?: TimelinePart[] | null;
-  /** Only 1 in this version. */
-  best_of?: unknown;
+  /** Seeds to draw for each clip; the motion that fits the text best is the answer. */
+  best_of?: number;
   /** The end goes over into the start without a seam (mini, mdm). */
   loop?: boolean;
   prompt: string;
@@ -219,8 +219,10 @@ export interface MotionMetadata {
   contacts: number[][];
   prompt_plan: PromptPlanOut;
   timings_ms: Record<string, number>;
-  /** Of the clip as made, before avatar, fps, root and settle; foot lock: of what is delivered. */
-  quality: Record<string, number>;
+  /** Of the clip as made, before avatar, fps, root and settle; foot lock: of what is delivered. text_match: -1 to 1, null without the evaluator. */
+  quality: Record<string, number | null>;
+  /** Where the same measures lie for recorded motion, 5th to 95th percentile. */
+  quality_range: Record<string, [number, number]>;
   warnings: string[];
   /** Licence of the weights. */
   licence: string | null;
