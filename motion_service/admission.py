@@ -18,12 +18,14 @@ class Admission:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.inside = 0
+        self.refused = 0
         self._mean_s = 1.0
 
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Hold one place. Raises :class:`QueueFull` with the predicted wait for the next free one."""
         if self.inside >= self.limit:
+            self.refused += 1
             raise QueueFull(
                 f"{self.inside} requests are already waiting; try again later", retry_after_s=max(1.0, self._mean_s)
             )

@@ -32,6 +32,7 @@ from motion_service.quality import REAL_RANGE, faults, measure_clip
 from motion_service.quality_match import MotionMatcher
 from motion_service.schemas import GenerateRequest
 from motion_service.source import SourceClip
+from motion_service.speak.speech import Speech, perform
 from motion_service.store import ARTIFACT_KINDS, ArtifactStore
 from motion_service.telemetry import log_event
 from motion_service.vrm.fitting import FittedClip, Fitting, fit_clip
@@ -61,6 +62,8 @@ class Take:
     """time.monotonic() when the request came in."""
     smpl: SmplAssets | None = None
     """The body model, when the SMPL files were asked for."""
+    speech: Speech | None = None
+    """What is said meanwhile."""
     words: Tensor | None = None
     """(128,) where the evaluator places the prompt; None without an evaluator, or without words."""
 
@@ -102,7 +105,11 @@ def take_to_answer(take: Take, store: ArtifactStore, matcher: MotionMatcher | No
     """
     take.timings_ms.update({stage: round(ms, 3) for stage, ms in take.made[0].timings_ms.items()})
     decoding = time.monotonic()
-    take, motions = _chosen(take, [_Motion(*decode(made), matcher, take.words) for made in take.made])
+    motions = [_Motion(*decode(made), matcher, take.words) for made in take.made]
+    if take.speech is not None:
+        pairs = zip(motions, take.made, strict=True)
+        motions = [replace(m, clip=perform(m.clip, take.speech, made.seed), own_joints=None) for m, made in pairs]
+    take, motions = _chosen(take, motions)
     if not isinstance(take.made[0].clip, VrmClip):
         take.timings_ms["decode"] = _ms(decoding)
     finishing = time.monotonic()
@@ -285,6 +292,8 @@ def _metadata(
         "warnings": [*take.warnings, *made.warnings],
         "licence": made.licence,
     }
+    if take.speech is not None:
+        metadata["speech"] = replace(take.speech, seed=made.seed).to_wire()
     if take.fallback_reason is not None:
         metadata["fallback_reason"] = take.fallback_reason
     return metadata

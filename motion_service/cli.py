@@ -10,6 +10,7 @@ import typer
 from motion_service import (
     cli_bench,
     cli_doctor,
+    cli_download,
     cli_edit,
     cli_evaluate,
     cli_generate,
@@ -27,6 +28,7 @@ for part in (
     cli_prompt,
     cli_edit,
     cli_doctor,
+    cli_download,
     cli_bench,
     cli_official,
     cli_verify,

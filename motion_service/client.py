@@ -51,7 +51,7 @@ __all__ = [
 if TYPE_CHECKING:
     from motion_service.avatar_schemas import AvatarOut
     from motion_service.client_motion import AsyncMotion, Motion
-    from motion_service.schemas import JobOut
+    from motion_service.job_schemas import JobOut
 
 
 class MotionClient:

@@ -31,7 +31,7 @@ from motion_service.errors import MotionError
 if TYPE_CHECKING:
     from motion_service.avatar_schemas import AvatarOut
     from motion_service.client_motion import AsyncMotion
-    from motion_service.schemas import JobOut
+    from motion_service.job_schemas import JobOut
 
 
 class AsyncMotionClient:

@@ -16,9 +16,14 @@ from motion_service.client_fallback import breathing_sway
 from motion_service.client_motion import Asked, SomeMotion, read_motion
 from motion_service.client_settings import CallOptions, Route, Settings
 from motion_service.errors import BadRequest, ClientError, MotionError, NotFound, TimedOut
-from motion_service.schemas import ArtifactStatus, JobOut
+from motion_service.job_schemas import JobOut
+from motion_service.schemas import ArtifactStatus
 
-ROUTES: Final[Mapping[str, str]] = {"generate": "/v1/motion/generate", "dip": "/v1/motion/generate/dip"}
+ROUTES: Final[Mapping[str, str]] = {
+    "generate": "/v1/motion/generate",
+    "dip": "/v1/motion/generate/dip",
+    "speak": "/v1/motion/speak",
+}
 EDIT_PATH: Final = "/v1/motion/edit"
 _FIRST_LOOK_S, _MOST_LOOK_S = 0.1, 1.0
 """Pauses between looks at a file that is being made."""

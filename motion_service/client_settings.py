@@ -8,7 +8,7 @@ from typing import Final, Literal
 DEFAULT_URL: Final = "http://127.0.0.1:7100"
 DEFAULT_TIMEOUT_S: Final = 30.0
 
-Route = Literal["generate", "dip"]
+Route = Literal["generate", "dip", "speak"]
 Fallback = Literal["local"] | None
 
 

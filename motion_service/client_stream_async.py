@@ -24,6 +24,7 @@ from motion_service.client_stream import (
     refusal_to_error,
     seek_message,
 )
+from motion_service.speak_schemas import Emotion, State
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -55,6 +56,18 @@ class AsyncMotionStream(StreamFacts):
         Empty: back to idle. ``frame``: the one on the screen, which lets the service react sooner.
         """
         await self._say(self._state.say_prompt(text, at, frame))
+
+    async def speak(self, text: str, **fields: Any) -> None:
+        """Say a text; ``fields`` as in :class:`~motion_service.stream_schemas.Speak`."""
+        await self._say(message("speak", text=text, **fields))
+
+    async def set_state(self, to: State, emotion: Emotion | None = None, frame: int | None = None) -> None:
+        """What the body does by itself until something else is asked for."""
+        await self._say(message("state", to=to, emotion=emotion, frame=frame))
+
+    async def interrupt(self, to: State = "listen", frame: int | None = None) -> None:
+        """Stop talking at once."""
+        await self._say(message("interrupt", to=to, frame=frame))
 
     async def seek(self, motion: ReceivedMotion | Mapping[str, Any], frame: int | None = None) -> None:
         """The avatar is elsewhere than the stream: go on from the end of this motion."""

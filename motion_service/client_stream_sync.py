@@ -24,6 +24,7 @@ from motion_service.client_stream import (
     refusal_to_error,
     seek_message,
 )
+from motion_service.speak_schemas import Emotion, State
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -60,6 +61,18 @@ class MotionStream(StreamFacts):
         Empty: back to idle. ``frame``: the one on the screen, which lets the service react sooner.
         """
         self._say(self._state.say_prompt(text, at, frame))
+
+    def speak(self, text: str, **fields: Any) -> None:
+        """Say a text; ``fields`` as in :class:`~motion_service.stream_schemas.Speak`."""
+        self._say(message("speak", text=text, **fields))
+
+    def set_state(self, to: State, emotion: Emotion | None = None, frame: int | None = None) -> None:
+        """What the body does by itself until something else is asked for."""
+        self._say(message("state", to=to, emotion=emotion, frame=frame))
+
+    def interrupt(self, to: State = "listen", frame: int | None = None) -> None:
+        """Stop talking at once."""
+        self._say(message("interrupt", to=to, frame=frame))
 
     def seek(self, motion: ReceivedMotion | Mapping[str, Any], frame: int | None = None) -> None:
         """The avatar is elsewhere than the stream: go on from the end of this motion."""

@@ -22,6 +22,10 @@ from motion_service.humanoid import VRM_PARENT
 Language = Literal["en", "ja", "other"]
 
 
+_SHORTEST, _LONGEST = 1 - 1e-3, 1 + 1e-3
+"""What passes for the length of a unit quaternion."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One action of a prompt, in order of time."""
@@ -77,7 +81,7 @@ class TextEmbedding:
 
 def _is_finite(numbers: Tensor) -> bool:
     """Whether there is no NaN and no infinity: both show in the bounds, and looking for these passes over it once."""
-    return numbers.numel() == 0 or all(math.isfinite(bound) for bound in torch.aminmax(numbers))
+    return numbers.numel() == 0 or all(map(math.isfinite, torch.aminmax(numbers)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +151,16 @@ class VrmClip:
             raise GenerationFailed(f"fps {self.fps} and rest hips height {self.rest_hips_height} must be positive")
         if "hips" not in self.rotations:
             raise GenerationFailed("a clip needs a rotation track for the hips")
-        for bone, track in self.rotations.items():
-            if bone not in VRM_PARENT:
-                raise GenerationFailed(f"{bone!r} is not a VRM humanoid bone")
-            if track.shape != (frames, 4):
-                raise GenerationFailed(f"{bone} needs shape ({frames}, 4), got {tuple(track.shape)}")
-        lengths = torch.linalg.vector_norm(torch.stack([*self.rotations.values()]), dim=-1)
-        if not (_is_finite(lengths) and _is_finite(self.hips)):
+        for bone in self.rotations.keys() - VRM_PARENT.keys():
+            raise GenerationFailed(f"{bone!r} is not a VRM humanoid bone")
+        tracks = [*self.rotations.values()]
+        for shape in {track.shape for track in tracks} - {(frames, 4)}:
+            raise GenerationFailed(f"rotation tracks need shape ({frames}, 4), got {tuple(shape)}")
+        rows = torch.cat(tracks)
+        shortest, longest = map(float, torch.aminmax(rows.square() @ rows.new_ones(4)))  # squares of lengths
+        if not (math.isfinite(shortest + longest) and _is_finite(self.hips)):
             raise NonFiniteOutput()
-        if bool((lengths - 1).abs().max() > 1e-3):
+        if shortest < _SHORTEST**2 or longest > _LONGEST**2:
             raise GenerationFailed("rotation tracks must hold unit quaternions")
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -19,9 +19,13 @@ DEFAULT_PREFIX: Final = "MOTION_DEFAULT_"
 
 _READ_BY_OTHERS: Final = frozenset(
     f"MOTION_{name}"
-    for name in ("PROVIDER", "ENDPOINT", "TIMEOUT_SEC", "OUTPUT_FORMAT", "OUTPUT_DIR", "DATA_MOUNT_PATH", "API_KEY")
+    for name in (
+        *("PROVIDER", "ENDPOINT", "TIMEOUT_SEC", "OUTPUT_FORMAT", "OUTPUT_DIR", "DATA_MOUNT_PATH"),
+        *("API_KEY", "UID", "GID"),
+    )
 )
-"""Read by the assistant's backend out of the same ``.env``, or by our command line; the service does not want them."""
+"""Read out of the same ``.env`` by the assistant's backend, or by our command line and compose file; the service does
+not want them."""
 
 _MOUNT_PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
@@ -44,6 +48,13 @@ class Config(BaseSettings):
         default_factory=lambda known: known.get("data_root", Path("data")) / "animations", validation_alias="OUTPUT_DIR"
     )
     """Where artifacts are written; must lie under ``DATA_ROOT``. Default: ``animations`` under ``DATA_ROOT``."""
+
+    output_ttl: float = Field(0.0, validation_alias="MOTION_OUTPUT_TTL", ge=0)
+    """Seconds that a job's files are kept after the last was written; 0 = for ever."""
+
+    output_max_bytes: int = Field(0, validation_alias="MOTION_OUTPUT_MAX_BYTES", ge=0)
+    """Most bytes of all jobs' files together; beyond it the oldest jobs go. 0 = no limit. Files of the last minute and
+    files being sent stay in any case."""
 
     mount_path: str = Field("/data", validation_alias="DATA_MOUNT_PATH")
     """URL path under which ``DATA_ROOT`` is published: URL = this + path relative to ``DATA_ROOT``."""
@@ -116,7 +127,7 @@ class Config(BaseSettings):
     """Where the models live. auto = the first GPU when there is one, else the CPU."""
 
     cpu_threads: int = Field(0, validation_alias="MOTION_CPU_THREADS", ge=0, le=1024)
-    """Threads of one tensor operation on the CPU; 0 = torch's own choice."""
+    """Threads of one tensor operation on the CPU; 0 = torch's own choice, 2 where the models are on a GPU."""
 
     engine_dtype: Literal["auto", "float16", "float32"] = Field("auto", validation_alias="MOTION_ENGINE_DTYPE")
     """Of networks and text encoders on a GPU; states and samplers are float32 always. auto = float16. float32 agrees
@@ -137,6 +148,15 @@ class Config(BaseSettings):
     """Requests being worked on or waiting at one time; one more is answered 429 with Retry-After. Default: 32 on a CPU,
     256 on a GPU."""
 
+    grace_sec: float = Field(30.0, validation_alias="MOTION_GRACE_SEC", gt=0, le=3600)
+    """Seconds that requests under way have to end after SIGTERM. A second signal ends the process at once."""
+
+    durable_files: bool = Field(False, validation_alias="MOTION_DURABLE_FILES")
+    """on: files are safe from a power cut before an answer names them. off: a moment later, which nobody waits for."""
+
+    otlp_endpoint: AnyHttpUrl | None = Field(None, validation_alias="MOTION_OTLP_ENDPOINT")
+    """Where traces are sent, such as ``http://127.0.0.1:4318/v1/traces``; needs the extra ``otel``. Unset = nowhere."""
+
     warm_up: bool = Field(True, validation_alias="MOTION_WARM_UP")
     """on: every model makes one short clip before the service says it is ready."""
 
@@ -155,6 +175,9 @@ class Config(BaseSettings):
     api_keys: SecretStr = Field(SecretStr(""), validation_alias="MOTION_API_KEYS")
     """Accepted API keys, separated by commas; empty = no key is asked for."""
 
+    rate_limit: float = Field(0.0, validation_alias="MOTION_RATE_LIMIT", ge=0)
+    """Requests of one key a minute that make something, short bursts aside; 0 = as many as it likes."""
+
     allow_no_key: bool = Field(False, validation_alias="MOTION_ALLOW_NO_KEY")
     """on: bind any address without keys, because something in front of the service guards it."""
 
@@ -165,8 +188,12 @@ class Config(BaseSettings):
     """Signs resume tokens; replicas with the same one resume each other's streams. Default: from the API keys."""
 
     allowed_origins: str = Field("", validation_alias="MOTION_ALLOWED_ORIGINS")
-    """Origins of pages that may open a stream, separated by commas, such as ``https://app.example``; ``*`` = all. Pages
-    of the service's own host may always, and programs that are no browser."""
+    """Origins of pages that may use the service (CORS, and WebSockets), separated by commas, such as
+    ``https://app.example``; ``*`` = all. Pages of the service's own host may always, and what is no browser."""
+
+    speech_fit: bool = Field(False, validation_alias="MOTION_SPEECH_FIT")
+    """on: a prompt that asks for no action of the body, such as an assistant's reply, gets talking motion that lasts as
+    long as it takes to say, as of /v1/motion/speak, instead of a clip of the length asked for."""
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias="MOTION_LOG_LEVEL")
     """Least severity that is logged. Logs are one JSON object a line on standard error; prompts are never in them."""

@@ -161,7 +161,8 @@ def check_models(config: Config) -> Iterator[Finding]:
         subject = f"model {name}"
         if name in absent:
             where = checkpoint_paths(config)[name]
-            yield Finding(subject, "note", f"not placed: there is no {where}", "optional; docs/official.md says how")
+            remedy = f"optional: motion download {name}; docs/official.md"
+            yield Finding(subject, "note", f"not placed: there is no {where}", remedy)
             continue
         try:
             make()

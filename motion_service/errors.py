@@ -5,13 +5,15 @@
     MotionError
      + BadRequest 422            UnsupportedFormat, PromptInvalid, KeyReused
      + PayloadTooLarge 413
+     + TooSlow 408
      + NotFound 404
      + Unauthorized 401
      + Forbidden 403
-     + Busy 503                  QueueFull 429, Draining
+     + Busy 503                  QueueFull 429, RateLimited 429, Starting, Draining
      + ModelUnavailable 503      CheckpointMissing, CheckpointMismatch
-     + GenerationFailed 500      NonFiniteOutput, DeadlineExceeded, Cancelled
+     + GenerationFailed 500      NonFiniteOutput, DeadlineExceeded, Cancelled, EngineLost
      + StorageFailed 507
+     + DownloadFailed            an asset could not be fetched or placed; at the command line only
      + ClientError               no usable answer came back to a client: Unreachable, TimedOut (no HTTP status)
 
 Catch broadly (``MotionError``) to answer, narrowly to recover. ``detail`` is shown to users: it names the field and
@@ -63,6 +65,10 @@ class PayloadTooLarge(MotionError):
     status, problem, title = 413, "payload-too-large", "The request body is too large"
 
 
+class TooSlow(MotionError):
+    status, problem, title = 408, "too-slow", "The request did not arrive in time"
+
+
 class NotFound(MotionError):
     status, problem, title = 404, "not-found", "There is nothing here"
 
@@ -85,6 +91,14 @@ class Busy(MotionError):
 
 class QueueFull(Busy):
     status, problem, title = 429, "queue-full", "Too many requests are waiting"
+
+
+class RateLimited(Busy):
+    status, problem, title = 429, "rate-limited", "This key has sent too many requests"
+
+
+class Starting(Busy):
+    problem, title = "starting", "The service is getting ready"
 
 
 class Draining(Busy):
@@ -119,8 +133,18 @@ class Cancelled(GenerationFailed):
     status, problem, title = 499, "cancelled", "The request was cancelled"
 
 
+class EngineLost(GenerationFailed):
+    status, problem, title = 503, "engine-lost", "The model has stopped and is being started again"
+
+
 class StorageFailed(MotionError):
     status, problem, title = 507, "storage", "The artifact could not be written"
+
+
+class DownloadFailed(MotionError):
+    """Raised by :mod:`motion_service.download`. It may name paths: whoever reads it downloaded them."""
+
+    problem, title = "download", "The asset could not be downloaded"
 
 
 class ClientError(MotionError):

@@ -15,7 +15,7 @@ import torch
 
 from motion_service.config import Config
 from motion_service.engine.graphs import Graphs
-from motion_service.engine.worker import Worker
+from motion_service.engine.guard import Engine
 from motion_service.errors import ModelUnavailable
 from motion_service.features.statistics import load_statistics
 from motion_service.mdm.checkpoint import load_checkpoint
@@ -35,7 +35,7 @@ from motion_service.text_clip import ClipEncoder
 from motion_service.text_encoder import TextEncoder, UseEncoder
 
 
-def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
+def load_sources(config: Config, worker: Engine) -> dict[str, MotionSource]:
     """Sources by provider name, the official ones first."""
     absent = absent_checkpoints(config)
     for name in sorted(absent):
@@ -46,7 +46,7 @@ def load_sources(config: Config, worker: Worker) -> dict[str, MotionSource]:
     return {name: source for name, source in loaded.items() if source is not None}
 
 
-def source_makers(config: Config, worker: Worker) -> dict[str, Callable[[], MotionSource]]:
+def source_makers(config: Config, worker: Engine) -> dict[str, Callable[[], MotionSource]]:
     """What loads each model, by provider name. A maker raises ModelUnavailable with the reason and the remedy."""
     settings = engine_settings(config)
     encoders = text_encoders(config.checkpoint_dir / config.text_dir, settings)
@@ -59,7 +59,7 @@ def source_makers(config: Config, worker: Worker) -> dict[str, Callable[[], Moti
     return makers
 
 
-def _load_mini(config: Config, worker: Worker, settings: EngineSettings) -> MotionSource:
+def _load_mini(config: Config, worker: Engine, settings: EngineSettings) -> MotionSource:
     """The shipped model that the settings name; the log says which, and under what licence it may be used."""
     checkpoint = load_checkpoint(weights_directory("mini-free") if config.mini == "free" else mini_directory())
     log_event("weights of mini", checkpoint=checkpoint.name, licence=checkpoint.config.licence)
@@ -209,7 +209,7 @@ def _official_maker(
     config: Config,
     encoders: Callable[[str], TextEncoder],
     program: Callable[[], UpstreamProgram | None],
-    worker: Worker,
+    worker: Engine,
     settings: EngineSettings,
 ) -> Callable[[], MotionSource]:
     def make() -> MotionSource:

@@ -5,30 +5,32 @@ When the shipped weights are missing or broken the service still starts; its ans
 
 from __future__ import annotations
 
-import asyncio
 import gc
+import hashlib
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from types import FrameType
 from typing import Final
 
 import torch
-import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from motion_service import metrics
 from motion_service.admission import Admission
 from motion_service.api.http import create_app
+from motion_service.api.lifecycle import EXIT_DEVICE, Lifecycle
 from motion_service.api.security import check_exposure
 from motion_service.config import Config, default_options_from_environment, unknown_variables
 from motion_service.engine.costs import cpu_costs, h100_costs
+from motion_service.engine.guard import LOST_CPU_S, LOST_GPU_S, GuardedWorker
 from motion_service.engine.worker import SWITCH_S, Worker
 from motion_service.errors import BadRequest, ModelUnavailable, MotionError
+from motion_service.faults import FaultPlan
 from motion_service.finishing import Finisher, ProcessFinisher, ThreadFinisher, default_processes
 from motion_service.jobs import Jobs
 from motion_service.loading import choose_device, load_evaluator, load_sources
@@ -37,12 +39,14 @@ from motion_service.placeholder import PlaceholderSource
 from motion_service.prompt.llm import LlmSettings
 from motion_service.prompt.plan import prompt_to_plan
 from motion_service.quality_match import MotionMatcher
+from motion_service.retention import Retention
 from motion_service.schemas import MotionOptions, text_to_options
+from motion_service.serving import serve
 from motion_service.source import MotionSource, SourceRequest
 from motion_service.store import ArtifactStore
-from motion_service.stream_schemas import MAX_MESSAGE
 from motion_service.streams import GC_THRESHOLDS, Streams
 from motion_service.telemetry import configure_logging, log_event
+from motion_service.tracing import export_spans
 from motion_service.vrm.avatar import read_avatar
 from motion_service.vrm.shelf import AvatarShelf
 from motion_service.vrm.smpl_files import load_smpl
@@ -51,8 +55,9 @@ EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: do not restart, somebody has
 CPU_QUEUE: Final = 32
 GPU_QUEUE: Final = 256
 """Requests inside at one time where nothing is configured."""
-DRAIN_S: Final = 1.0
-"""How long streams may take to leave by themselves when the service ends, s."""
+THREADS_BESIDE_GPU: Final = 2
+"""Of one operation on the CPU. All that is left there is small, and threads that wait for each other take the cores
+of the processes that make answers."""
 WARM_UP_PROMPT: Final = "a person waves with the right hand"
 
 
@@ -61,14 +66,16 @@ class Service:
     """Everything that one process runs."""
 
     jobs: Jobs
-    worker: Worker
+    worker: GuardedWorker
     sources: Mapping[str, MotionSource]
+    retention: Retention
 
     async def start(self, warm_up: bool) -> None:
         """Start the model thread and whatever makes answers; when asked, let every source make one clip; then keep the
         collector off it all."""
         self.worker.start()
         await self.jobs.pipeline.finisher.start()
+        self.retention.start()
         if warm_up:
             await self._prepare()
         placeholder = self.jobs.pipeline.placeholder
@@ -83,6 +90,7 @@ class Service:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        self.worker.ready()
 
     async def _prepare(self) -> None:
         """Record and time what models run before somebody waits for it. What fails is made when first asked for."""
@@ -94,24 +102,30 @@ class Service:
             log_event("models could not be prepared", level=logging.ERROR, error=error)
 
     async def stop(self) -> None:
-        """Finish what runs."""
-        await self.worker.stop()
+        """Finish what runs; what is only being prepared is given up."""
+        await self.retention.stop()
+        await self.worker.stop(drain=self.worker.condition != "starting")
         await self.jobs.pipeline.finisher.stop()
 
 
-def load_service(config: Config) -> Service:
-    """Everything wired, nothing started. Raises :class:`MotionError` for settings that cannot work."""
+def load_service(config: Config, faults: FaultPlan | None = None) -> Service:
+    """Everything wired, nothing started; ``faults``: what is to break, for tests.
+
+    Raises :class:`MotionError` for settings that cannot work.
+    """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ModelUnavailable("MOTION_DEVICE=cuda, but torch sees no GPU here: set MOTION_DEVICE=auto")
-    if config.cpu_threads:
-        torch.set_num_threads(config.cpu_threads)
+    if config.cpu_threads or choose_device(config) == "cuda":
+        torch.set_num_threads(config.cpu_threads or THREADS_BESIDE_GPU)
     avatars = AvatarShelf(config.avatar_dir or config.data_root / "avatars")
     defaults = load_defaults(config, avatars)
     on_gpu = choose_device(config) == "cuda"
-    worker = Worker(costs=h100_costs() if on_gpu else cpu_costs())
-    store = ArtifactStore(config.output_dir, config.data_root, config.mount_path)
-    evaluator = load_evaluator(config)
-    matcher, words = evaluator or (None, None)
+    worker = GuardedWorker(
+        lambda: Worker(costs=h100_costs() if on_gpu else cpu_costs(), faults=faults),
+        lost_after_s=LOST_GPU_S if on_gpu else LOST_CPU_S,
+    )
+    store = load_store(config, faults)
+    matcher, words = load_evaluator(config) or (None, None)
     finisher = load_finisher(config, store, matcher)  # its processes load beside the models
     sources = load_sources(config, worker)
     placeholder = PlaceholderSource() if config.placeholder else None
@@ -123,10 +137,22 @@ def load_service(config: Config) -> Service:
         read_smpl()  # better no service than one that refuses every request
     admission = Admission(config.queue_size or (GPU_QUEUE if on_gpu else CPU_QUEUE))
     llm = load_llm(config)
-    pipeline = Pipeline(
-        sources, placeholder, store, admission, defaults, avatars, rates, read_smpl, llm, finisher, words
+    services = (avatars, rates, read_smpl, llm, finisher, config.speech_fit, words)
+    pipeline = Pipeline(sources, placeholder, store, admission, defaults, *services)
+    jobs = Jobs(pipeline)
+    return Service(jobs, worker, sources, Retention(store, config.output_ttl, config.output_max_bytes, jobs.forget))
+
+
+def load_store(config: Config, faults: FaultPlan | None = None) -> ArtifactStore:
+    """Where files lie. With keys their URLs are signed: by replicas that share keys or secret in the same way."""
+    shared = "\n".join((config.stream_secret.get_secret_value(), *config.keys))
+    secret = hashlib.sha256(f"artifact urls\n{shared}".encode()).digest() if config.keys else b""
+    return ArtifactStore(
+        *(config.output_dir, config.data_root, config.mount_path),
+        secret=secret,
+        durable=config.durable_files,
+        faults=faults,
     )
-    return Service(Jobs(pipeline), worker, sources)
 
 
 def load_finisher(config: Config, store: ArtifactStore, matcher: MotionMatcher | None = None) -> Finisher:
@@ -169,61 +195,43 @@ def load_app(config: Config) -> FastAPI:
     secret = config.stream_secret.get_secret_value()
     streams = Streams(service.jobs.pipeline, limit=config.stream_max, secret=secret, keys=config.keys)
     start = partial(service.start, config.warm_up)
+    lifecycle = Lifecycle(lambda: service.worker.condition)
+    service.worker.on_fatal = lambda: lifecycle.end(EXIT_DEVICE)
+    metrics.look_at({"queue_depth": lambda: service.worker.stats.waiting})
+    for name in service.sources:
+        metrics.MODEL.labels(name, torch.__version__, choose_device(config)).set(1)
     app = create_app(
-        *(service.jobs, config.keys, start, service.stop, service.worker.facts),
+        *(service.jobs, config.keys, start, service.stop, service.worker),
         streams=streams,
         origins=config.origins,
+        lifecycle=lifecycle,
+        rate_limit=config.rate_limit,
+        records=config.data_root / "diagnostics",
     )
-    app.state.streams = streams
+    app.state.streams, app.state.lifecycle = streams, lifecycle
     return app
 
 
 def main() -> None:
-    """Serve until a signal. Exits with 78 and one clear line when the settings cannot work."""
+    """Serve until a signal. Exits with 78 and one clear line when the settings cannot work, with 75 when the models
+    cannot be run in this process any more, and with 0 after a signal."""
     try:
         config = Config()
         configure_logging(config.log_level)
         for name in unknown_variables():
             log_event("variable not read by this version", level=logging.WARNING, variable=name)
+        if config.otlp_endpoint is not None:
+            export_spans(str(config.otlp_endpoint))
         app = load_app(config)
     except ValidationError as error:
         wrong = [(*map(str, item["loc"]), item["msg"].removeprefix("Value error, ")) for item in error.errors()]
         sys.exit(_explain("; ".join(": ".join(parts) for parts in wrong)))
+    except ModuleNotFoundError as error:
+        sys.exit(_explain(f"MOTION_OTLP_ENDPOINT needs pip install 'motion-service[otel]' ({error.name} is missing)"))
     except (ValueError, MotionError) as error:
         sys.exit(_explain(str(error)))
     sys.setswitchinterval(SWITCH_S)
-    settings = uvicorn.Config(
-        app,
-        host=config.host,
-        port=config.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws_max_size=MAX_MESSAGE,
-        ws_per_message_deflate=False,  # float32 blocks hardly shrink, and it costs more than making them
-    )
-    DrainingServer(settings, app.state.streams).run()
-
-
-class DrainingServer(uvicorn.Server):
-    """Tells open streams to go on elsewhere before it closes them, which is all that uvicorn does."""
-
-    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
-        super().__init__(config)
-        self._streams = streams
-        self._draining = False
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, for at most :data:`DRAIN_S`; the next one ends at once. Runs as signal handler."""
-        end = partial(super().handle_exit, sig, frame)
-        if self._draining:
-            return end()
-        self._draining = True
-        asyncio.get_running_loop().call_soon_threadsafe(self._drain, end)
-
-    def _drain(self, end: Callable[[], None]) -> None:
-        self._streams.drain()
-        asyncio.get_running_loop().call_later(DRAIN_S if self._streams.places.inside else 0.0, end)
+    sys.exit(serve(app, config.host, config.port, config.grace_sec))
 
 
 def _explain(problem: str) -> int:

@@ -44,10 +44,12 @@ from motion_service.prompt.plan import prompt_to_plan
 from motion_service.prompt.times import times_to_seconds
 from motion_service.quality_match import Words
 from motion_service.schemas import MAX_DRAWN_SEED, MAX_SECONDS, MIN_SECONDS, GenerateRequest, MotionOptions
-from motion_service.source import EditingSource, LiveSource, MotionSource, SourceClip, SourceRequest
+from motion_service.source import EditingSource, MotionSource, SourceClip, SourceRequest
+from motion_service.speak.speech import Speech, new_speech, request_to_speech, speech_to_fitting
+from motion_service.speak_schemas import SpeakRequest
 from motion_service.store import ArtifactStore
 from motion_service.telemetry import log_event
-from motion_service.timeline import IDLE, ScriptedSource
+from motion_service.timeline import IDLE, play_parts
 from motion_service.vrm.avatar import Avatar
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.life import mood_of
@@ -63,6 +65,9 @@ MAX_FRAMES: Final = 20_000
 """Most frames of one answer, all repetitions together: 120 s at 120 fps, or 8 clips of 120 s at 20; about 30 MB."""
 KEPT_PLANS: Final = 1024
 """Readings of prompts that are remembered, the newest: assistants ask for the same things again."""
+BRIEF_PROMPT: Final = 100
+"""Prompts of up to so many characters are read at once, in a millisecond or less: no longer than a thread takes to
+begin."""
 MDM_SECONDS: Final = 9.8
 """Longest clip of the one-shot model (196 frames at 20 fps); beyond it ``auto`` takes one that goes on."""
 
@@ -72,6 +77,7 @@ class Pipeline:
 
     ``rates`` are the frames a second of answers of each route when nobody says; none means the model's own.
     ``llm`` is the language model that is asked what a prompt means; the rules answer when it does not in time.
+    ``speech_fit``: a prompt that only talks, such as a reply, gets talking motion as long as it takes to say.
     ``finisher`` makes the answers; threads of this process when nobody says.
     ``words`` places prompts beside motions, for the text match of answers; none without an evaluator.
     ``load_smpl`` reads the SMPL model, once and only when it is asked for; it raises :class:`BadRequest` without files.
@@ -89,6 +95,7 @@ class Pipeline:
         load_smpl: Callable[[], SmplAssets] | None = None,
         llm: LlmSettings | None = None,
         finisher: Finisher | None = None,
+        speech_fit: bool = False,
         words: Words | None = None,
     ) -> None:
         self.sources = sources
@@ -101,6 +108,7 @@ class Pipeline:
         self.rates = rates or {}
         self.load_smpl = load_smpl
         self.llm = llm
+        self.speech_fit = speech_fit
         self.words = words
         self._plans: dict[str, PromptPlan] = {}
 
@@ -108,19 +116,22 @@ class Pipeline:
         """The whole flow. Raises :class:`QueueFull`, :class:`BadRequest`, and failures when there is no placeholder."""
         started = time.monotonic()
         options = request.with_defaults(self.defaults)
+        until = asyncio.get_running_loop().time() + options.deadline_ms / 1000
         with self.admission.enter():
             plan = await self.read_prompt(options.prompt)
-            scripted = await self._options_to_script(options)
+            speech = await self._options_to_speech(request, options, plan)
+            scripted = await self._options_to_script(options, speech)
             planned = time.monotonic()
             warnings = [f"unknown field ignored: {name}" for name in request.unknown_fields()]
-            wish = self._plan_to_wish(plan, request, options, warnings)
+            wish = self._plan_to_wish(plan, request, options, warnings, speech)
             fitting = await self._options_to_fitting(request, options, route, wish.seed, warnings)
+            fitting = fitting if speech is None else speech_to_fitting(speech, fitting)
             smpl = await self._find_smpl(options, warnings)
-            words = await self._place_words(options.prompt)
-            made, reason = await self._make_or_fall_back(wish, options, route, warnings, scripted)
+            making = self._make_or_fall_back(wish, options, route, warnings, scripted, until)
+            (made, reason), words = await asyncio.gather(making, self._place_words(options.prompt))
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
-            take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl, words)
+            take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl, speech, words)
             return await self._finish_or_fall_back(take, wish)
 
     async def edit(self, request: EditRequest, job_id: str) -> Answer:
@@ -153,7 +164,7 @@ class Pipeline:
             made = await draw_edits(source, wish, clip, edit, options)
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
-            take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl, words)
+            take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl, words=words)
             return await self.finisher.finish(take)
 
     async def _place_words(self, prompt: str) -> Tensor | None:
@@ -164,14 +175,20 @@ class Pipeline:
         """What is understood of a prompt, by the rules, or the language model where one is configured."""
         plan = self._plans.get(prompt)
         if plan is None:
-            plan = await asyncio.to_thread(prompt_to_plan, prompt)
+            brief = len(prompt) <= BRIEF_PROMPT
+            plan = prompt_to_plan(prompt) if brief else await asyncio.to_thread(prompt_to_plan, prompt)
             self._plans[prompt] = plan
             if len(self._plans) > KEPT_PLANS:
                 del self._plans[next(iter(self._plans))]
         return plan if self.llm is None else await read_with_llm(prompt, plan, self.llm)
 
     def _plan_to_wish(
-        self, plan: PromptPlan, request: GenerateRequest, options: GenerateRequest, warnings: list[str]
+        self,
+        plan: PromptPlan,
+        request: GenerateRequest,
+        options: GenerateRequest,
+        warnings: list[str],
+        speech: Speech | None,
     ) -> SourceRequest:
         """Decide what is still open: seconds (request, else words, else default) and seed (request, else fresh)."""
         counted = times_to_seconds(plan.action, plan.times) if plan.times else None
@@ -179,6 +196,8 @@ class Pipeline:
         asked = (
             whole or request.duration_sec or plan.seconds or counted or self.defaults.duration_sec or DEFAULT_SECONDS
         )
+        if speech is not None:
+            asked, plan = speech.seconds, IDLE
         seconds = min(max(asked, MIN_SECONDS), MAX_SECONDS)
         if seconds != asked:
             warnings.append(f"the prompt asks for {asked:g} s; clips last {MIN_SECONDS:g} to {MAX_SECONDS:g} s")
@@ -251,15 +270,16 @@ class Pipeline:
         options: GenerateRequest,
         route: Route,
         warnings: list[str],
-        scripted: Callable[[LiveSource], ScriptedSource] | None,
+        scripted: Callable[[MotionSource], MotionSource] | None,
+        until: float,
     ) -> tuple[list[SourceClip], str | None]:
-        """The clips, and the reason when the placeholder made them."""
+        """The clips, and the reason when the placeholder made them; models have time ``until`` (loop's clock)."""
         if options.provider == "placeholder":
             if self.placeholder is None:
                 raise BadRequest("the placeholder is switched off; choose another provider", field="provider")
             return await draw_clips(self.placeholder, wish, options), "requested"
         try:
-            async with asyncio.timeout(options.deadline_ms / 1000):
+            async with asyncio.timeout_at(until):
                 source = self._choose_source(options, route, wish, scripted)
                 return await draw_clips(source, _fit(wish, source, warnings), options), None
         except (BadRequest, Busy, Cancelled):
@@ -284,9 +304,21 @@ class Pipeline:
             made = await draw_clips(self.placeholder, wish, take.options)
             return await self.finisher.finish(replace(take, made=made, fallback_reason=failure.problem))
 
-    async def _options_to_script(self, options: GenerateRequest) -> Callable[[LiveSource], ScriptedSource] | None:
-        """How a clip of a timeline, or one that continues another, is made on a live source; None for any other."""
-        if options.timeline is None and options.continue_from is None:
+    async def _options_to_speech(
+        self, request: GenerateRequest, options: GenerateRequest, plan: PromptPlan
+    ) -> Speech | None:
+        """What is said, where something is: by request, or where the prompt only talks and ``speech_fit`` is on."""
+        if isinstance(request, SpeakRequest):
+            return await asyncio.to_thread(request_to_speech, request, options.seed or 0)
+        fits = self.speech_fit and plan.action == "none" and not (options.loop or options.timeline)
+        return await asyncio.to_thread(new_speech, options.prompt, options.seed or 0) if fits else None
+
+    async def _options_to_script(
+        self, options: GenerateRequest, speech: Speech | None
+    ) -> Callable[[MotionSource], MotionSource] | None:
+        """How a clip of a timeline, a speech, or one that continues another, is made on a live source; None for any
+        other."""
+        if options.timeline is None and options.continue_from is None and speech is None:
             return None
         if options.loop or options.target_joints:
             raise BadRequest("timeline and continue_from go neither with loop nor with target_joints", field="loop")
@@ -294,17 +326,18 @@ class Pipeline:
             (await self.read_prompt(part.prompt) if part.prompt.strip() else IDLE, part.sec)
             for part in options.timeline or ()
         ]
+        parts = parts if speech is None else speech.parts(IDLE)
         pose = None
         if options.continue_from is not None:
             pose = await asyncio.to_thread(value_to_pose, options.continue_from, self.store)
-        return partial(ScriptedSource, parts=tuple(parts), pose=pose)
+        return partial(play_parts, parts=parts, pose=pose, is_speech=speech is not None)
 
     def _choose_source(
         self,
         options: GenerateRequest,
         route: Route,
         wish: SourceRequest,
-        scripted: Callable[[LiveSource], ScriptedSource] | None,
+        scripted: Callable[[MotionSource], MotionSource] | None,
     ) -> MotionSource:
         if options.loop:
             editor = self._choose_editor(options.provider, wish.seconds + SEEN_S)
@@ -319,11 +352,7 @@ class Pipeline:
                 f"provider {name} is not loaded; leave provider out, or place its weights and restart"
             )
         source = self.sources[name]
-        if scripted is None:
-            return source
-        if not isinstance(source, LiveSource):
-            raise BadRequest(f"{name} makes a clip at once: leave provider out, or take dip or mini", field="provider")
-        return scripted(source)
+        return source if scripted is None else scripted(source)
 
     def _choose_editor(self, provider: str, seconds: float) -> EditingSource:
         """The model that is to edit; ``auto`` takes the first of mdm and mini that reaches the length of the clip."""

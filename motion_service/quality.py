@@ -15,26 +15,40 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from motion_service.clips import VrmClip
-from motion_service.features.vrm_native import CONTACT_HEIGHT, canonical_fk, foot_contacts
-from motion_service.geometry.rotation import quat_identity, quat_multiply
+from motion_service.features.vrm_native import CONTACT_HEIGHT, CONTACT_SPEED, OFFSETS, canonical_fk
+from motion_service.geometry.planes import (
+    Planes,
+    forward_kinematics,
+    length,
+    multiply,
+    to_planes,
+    to_tensor,
+)
 from motion_service.humanoid import (
     CANONICAL_BONES,
     CANONICAL_HIPS_HEIGHT,
+    CANONICAL_PARENTS,
     CANONICAL_REST,
     CONTACT_BONES,
     canonical_index,
 )
 from motion_service.quality_body import hinge_share, intersection_depth, limit_share
+from motion_service.vrm.body import clip_to_planes
 
+_OFFSETS: Final = to_planes(OFFSETS)[..., None]
+"""(3, 21, 1) rest offset of each canonical bone from its parent, m."""
 _FEET: Final = [canonical_index(bone) for bone in CONTACT_BONES]
 _TOES: Final = [1, 3]
 """Which of the four contact joints are toes."""
 _FEET_REST: Final = torch.tensor([CANONICAL_REST[bone][1] for bone in _FEET])
 """(4,) height of the contact joints when the sole lies on the floor, m."""
+_FLOOR: Final = _FEET_REST.numpy()[:, None]
+_ON_UPPER_CHEST: Final = [canonical_index(bone) for bone in ("neck", "leftShoulder", "rightShoulder")]
 
 
 REAL_RANGE: Final[Mapping[str, tuple[float, float]]] = {
@@ -77,12 +91,7 @@ def clip_to_canonical(clip: VrmClip) -> tuple[Tensor, Tensor]:
     Bones that the clip lacks rest; ``upperChest``, which this body does not have, turns its children instead; the place
     of the hips is scaled by the ratio of the rest hips heights.
     """
-    rest = quat_identity(clip.num_frames).to(clip.hips)
-    tracks = {bone: clip.rotations.get(bone, rest) for bone in CANONICAL_BONES}
-    if "upperChest" in clip.rotations:
-        for bone in ("neck", "leftShoulder", "rightShoulder"):
-            tracks[bone] = quat_multiply(clip.rotations["upperChest"], tracks[bone])
-    local = torch.stack([tracks[bone] for bone in CANONICAL_BONES], dim=1)  # (T, J, 4)
+    local = to_tensor(_canonical_planes(clip)).transpose(0, 1)  # (T, J, 4)
     return local, clip.hips * (CANONICAL_HIPS_HEIGHT / clip.rest_hips_height)
 
 
@@ -116,22 +125,33 @@ def measure_clip(clip: VrmClip) -> dict[str, float]:
     ``self_intersection_cm``
         99th percentile over frames of how deep the deepest two parts of the body lie in each other, cm.
     """
-    local, hips = clip_to_canonical(clip)
-    positions, _ = canonical_fk(local, hips)
-    height = positions[:, _FEET, 1] - _FEET_REST.to(positions)  # (T, 4) above the standing height
-    skate, low_share = _skate(positions[:, _FEET][:, _TOES], height[:, _TOES], clip.fps)
-    planted = foot_contacts(positions, clip.fps).amax(dim=1)  # (T,)
+    local = _canonical_planes(clip)
+    hips = to_planes(clip.hips) * (CANONICAL_HIPS_HEIGHT / clip.rest_hips_height)
+    positions, _ = forward_kinematics(local, hips, _OFFSETS, CANONICAL_PARENTS)  # (3, 21, T)
+    feet = positions.take(_FEET, axis=1)  # (3, 4, T)
+    height = feet[1] - _FLOOR  # above the standing height
+    skate, low_share = _skate(feet[:, _TOES], height[_TOES], clip.fps)
+    turns, places = (to_tensor(planes).transpose(0, 1) for planes in (local, positions))  # (T, 21, 4), (T, 21, 3)
     return {
         "skate_cm_s": skate,
         "low_share": low_share,
-        "penetration_cm": 100 * float(torch.quantile((-height).clamp_min(0).flatten(), 0.99)),
-        "float_cm": 100 * float(height.amin(dim=1).clamp_min(0).median()),
-        "jitter_m_s3": mean_jerk(positions, clip.fps),
-        "plant_share": float(planted.mean()),
-        "hinge_share": hinge_share(local),
-        "limit_share": limit_share(local),
-        "self_intersection_cm": 100 * float(torch.quantile(intersection_depth(positions), 0.99)),
+        "penetration_cm": 100 * _quantile(np.maximum(-height, 0), 0.99),
+        "float_cm": 100 * max(_lower_median(height.min(0)), 0.0),
+        "jitter_m_s3": _jerk(positions, clip.fps),
+        "plant_share": _plant_share(feet, height, clip.fps),
+        "hinge_share": hinge_share(turns),
+        "limit_share": limit_share(turns),
+        "self_intersection_cm": 100 * _quantile(intersection_depth(places).numpy(), 0.99),
     }
+
+
+def _canonical_planes(clip: VrmClip) -> Planes:
+    """Local rotations (4, 21, T) of :func:`clip_to_canonical`."""
+    local = clip_to_planes(clip, CANONICAL_BONES)
+    upper_chest = clip.rotations.get("upperChest")
+    if upper_chest is not None:
+        local[:, _ON_UPPER_CHEST] = multiply(to_planes(upper_chest)[:, None], local[:, _ON_UPPER_CHEST])
+    return local
 
 
 def foot_depth(clip: VrmClip) -> Tensor:
@@ -140,23 +160,54 @@ def foot_depth(clip: VrmClip) -> Tensor:
     return (_FEET_REST.to(feet) - feet).clamp_min(0)
 
 
-def _skate(toes: Tensor, height: Tensor, fps: float) -> tuple[float, float]:
-    """Mean horizontal speed in cm/s of toes (T, 2, 3) over steps low at both ends, and the share of such steps."""
-    if toes.shape[0] < 2:
+def _skate(toes: Planes, height: Planes, fps: float) -> tuple[float, float]:
+    """Mean horizontal speed in cm/s of toes (3, 2, T) over steps low at both ends, and the share of such steps."""
+    if toes.shape[-1] < 2:
         return 0.0, 0.0
     low = height < CONTACT_HEIGHT
-    low = low[1:] & low[:-1]  # (T - 1, 2)
-    speed = torch.linalg.vector_norm((toes[1:] - toes[:-1])[..., [0, 2]], dim=-1) * fps
-    count = float(low.sum())
-    return 100 * float((speed * low).sum()) / max(count, 1.0), count / low.numel()
+    low = low[:, 1:] & low[:, :-1]  # (2, T - 1)
+    speed = length(toes[::2, :, 1:] - toes[::2, :, :-1]) * fps
+    count = int(low.sum())
+    return 100 * float((speed * low).sum()) / max(count, 1), count / low.size
+
+
+def _plant_share(feet: Planes, height: Planes, fps: float) -> float:
+    """Share of frames with a foot on the ground, from joints (3, 4, T) and their heights (4, T) above the floor, by the
+    rule of :func:`~motion_service.features.vrm_native.foot_contacts`."""
+    speed = np.zeros_like(height)
+    if feet.shape[-1] > 1:
+        step = length(feet[..., 1:] - feet[..., :-1]) * fps
+        speed[:, 0], speed[:, -1] = step[:, 0], step[:, -1]
+        speed[:, 1:-1] = np.minimum(step[:, 1:], step[:, :-1])
+    planted = (height < CONTACT_HEIGHT) & (speed < CONTACT_SPEED)
+    return float(planted.any(0).mean())
+
+
+def _quantile(values: Planes, share: float) -> float:
+    """The value that this share lies below, between neighbours in proportion."""
+    ordered = np.sort(values, axis=None)
+    place = share * (len(ordered) - 1)
+    left = int(place)
+    return float(ordered[left] + (place - left) * (ordered[min(left + 1, len(ordered) - 1)] - ordered[left]))
+
+
+def _lower_median(values: Planes) -> float:
+    """The middle one in order, of an even number the lower of the two."""
+    return float(np.sort(values)[(len(values) - 1) // 2])
 
 
 def mean_jerk(positions: Tensor, fps: float) -> float:
     """Mean over frames and joints of the size of the third difference of positions (T, J, 3), m/s^3; 0 for T < 4."""
-    if positions.shape[0] < 4:
+    return _jerk(positions.numpy().T, fps)
+
+
+def _jerk(positions: Planes, fps: float) -> float:
+    """:func:`mean_jerk` of (3, J, T)."""
+    if positions.shape[-1] < 4:
         return 0.0
-    jerk = torch.diff(positions, n=3, dim=0) * fps**3
-    return float(torch.linalg.vector_norm(jerk, dim=-1).mean())
+    step = positions[..., 1:] - positions[..., :-1]
+    third = step[..., 2:] - 2 * step[..., 1:-1] + step[..., :-2]
+    return float(length(third).mean()) * fps**3
 
 
 def joint_acceleration(clip: VrmClip) -> Tensor:

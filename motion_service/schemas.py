@@ -21,7 +21,6 @@ AnswerFormat = Literal["vrm-json", "msgpack", "vrma", "bvh", "npy", "mp4"]
 ArtifactFormat = Literal["vrm-json", "npy", "mp4", "vrma", "bvh", "smpl", "hik"]
 TargetJoint = Literal["pelvis", "left_foot", "right_foot", "left_wrist", "right_wrist", "head", "traj", "heading"]
 ArtifactState = Literal["pending", "ready", "failed"]
-JobState = Literal["running", "done", "failed"]
 
 MAX_PROMPT: Final = 2000  # characters
 MIN_SECONDS: Final = 0.1
@@ -350,23 +349,6 @@ class MotionResponse(BaseModel):
     look_at: list[GazeKey] | None = Field(None, description="Gaze; only there when asked for.")
     fallback_used: bool
     metadata: MotionMetadata
-
-
-class JobOut(BaseModel):
-    """A job as it stands now."""
-
-    job_id: str
-    state: JobState
-    created: str = Field(description="ISO 8601, UTC.")
-    request_id: str | None
-    metadata: dict[str, Any] = Field(description="As in the answer, without the contacts.")
-    artifacts: dict[str, ArtifactStatus]
-
-
-class JobList(BaseModel):
-    """Recent jobs, newest first."""
-
-    jobs: list[JobOut]
 
 
 class FieldProblem(BaseModel):

@@ -13,20 +13,24 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from motion_service import metrics
 from motion_service.errors import MotionError
 from motion_service.source import LiveOrder, LiveSource
+from motion_service.stream_branch import Branch, Later, Standing, branch_off, to_message
 from motion_service.stream_change import Change, SessionCounts, StreamOptions, Understood, error_to_problem
 from motion_service.stream_pace import ChunkOut, Outbox, Playhead, WindowCosts
-from motion_service.stream_reel import Extender, Reel, frames_before, new_extender, open_reel, settled_by
+from motion_service.stream_reel import Extender, Reel, new_extender
 from motion_service.telemetry import log_event
 from motion_service.timeline import Script, new_script
 
 PREPARE_S: Final = 0.5
 """The next window is asked for so long before its first frame has to be sent, s."""
+BODY_S: Final = 0.02
+"""What a change of the body's own doing takes at most, for which no window is made, s."""
 HEADROOM_S: Final = 0.06
 """What a change takes besides its window, s: the way to the client."""
 MOST_REACTION_S: Final = 0.4
@@ -40,16 +44,6 @@ TOKEN_S: Final = 5.0
 ATTEMPTS: Final = 3
 """Windows in a row that may fail before the stream ends."""
 _RETRY_S: Final = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class _Branch:
-    """A change on its way: the motion goes on from ``reel``, and takes the place of what there is at ``from_frame``."""
-
-    change: Change
-    reel: Reel
-    script: Script
-    from_frame: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +86,7 @@ class Session:
         self._sent = self._furthest = options.first_frame
         self._borders: deque[_Border] = deque()
         self._changes: deque[tuple[Change, float]] = deque()
-        self._branch: _Branch | None = None
+        self._branch: Branch | None = None
         self._asked_at = 0.0
         self._making: asyncio.Task[Reel] | None = None
         self._begun_at = 0.0
@@ -193,14 +187,18 @@ class Session:
 
     def _begin_making(self) -> None:
         """Start what is most wanted: a change, else the next window."""
-        starving = self._making is not None and self._soonest() >= self.reel.frames(self.options.fps)
+        soonest = self._soonest(self._costs.expected())
+        starving = self._making is not None and soonest >= self.reel.frames(self.options.fps)
         if self._changes and self._branch is None and not starving:
             self._give_up_making()  # it was for what will be replaced
             while self._changes and self._branch is None:
                 self._begin_change(*self._changes.popleft())
         if self._making is not None or self._now() < self._not_before:
             return
-        if self._branch is not None:
+        if self._branch is not None and self._branch.anew is not None:
+            frame, performance = self._branch.anew
+            self._await(self._branch.reel.perform_anew(frame, performance, self.source, self._history, self._extender))
+        elif self._branch is not None:
             self._make(self._branch.reel, self._branch.script, settle=self._branch.change.reason == "stop")
         elif not self._ending and self._wants_more():
             self._make(self.reel, self._script)
@@ -213,32 +211,28 @@ class Session:
     def _begin_change(self, change: Change, asked_at: float) -> None:
         """Where a change takes effect; what is made beyond that is left behind."""
         self._asked_at = asked_at
-        fps, rate = self.options.fps, self.source.fps
-        soonest = self._soonest()
-        idle, texts = self._idle.texts[0], change.understood.texts
-        if change.pose is not None:
-            from_frame = min(soonest, self._sent)
-            made = math.floor(from_frame * rate / fps + 1e-6)
-            reel = open_reel(self.source, self.reel.fitted.fitting, change.pose, made)
-            self._branch = _Branch(change, reel, new_script(texts, idle, rate, made), from_frame)
-            return
-        kept = settled_by(soonest, rate, fps)
-        if isinstance(change.at, float | int):
-            kept = max(kept, math.ceil(change.at * rate - 1e-6))
-        if change.at == "next" or kept >= self.reel.made:
-            kept = max(self.reel.made, kept if isinstance(change.at, float | int) else 0)
-            if change.reason != "stop":
-                self._script = self._script.then(kept, texts, idle, rate)
-                self._put_border(change, frames_before(kept, rate, fps))
-                return
-        kept = max(kept, self.reel.oldest(self.source.context_frames))
-        reel = self.reel if kept >= self.reel.made else self.reel.rewind(kept)
-        script = self._script.then(kept, texts, idle, rate)
-        self._branch = _Branch(change, reel, script, frames_before(kept, rate, fps))
+        reaction = self._costs.expected()
+        now = Standing(
+            self.source,
+            self.reel,
+            self._script,
+            self._idle.texts[0],
+            self.options.fps,
+            self.options.seed,
+            self._soonest(reaction),
+            self._soonest(min(reaction, BODY_S)),
+            self._sent,
+        )
+        begun = branch_off(change, now)
+        if isinstance(begun, Later):
+            self.reel, self._script = begun.reel, begun.script
+            self._put_border(begun.change, begun.from_frame)
+        else:
+            self._branch = begun
 
-    def _soonest(self) -> int:
-        """The first frame that a change can show: those before it are played until its window is made and there."""
-        reaction = min(self._costs.expected() + HEADROOM_S, MOST_REACTION_S)
+    def _soonest(self, making_s: float) -> int:
+        """The first frame that a change can show: those before it are played until it is made and there."""
+        reaction = min(making_s + HEADROOM_S, MOST_REACTION_S)
         frame = min(self._playhead.at(self._now()), float(self._frontier))
         return math.ceil(frame + reaction * self.options.fps)
 
@@ -265,10 +259,14 @@ class Session:
             now + max(0.0, ahead if self._branch else ahead - self.options.lead_sec / 2),  # changes go before
             self.options.session_id,
         )
-        self._begun_at = now
-        self._making = asyncio.ensure_future(
-            reel.advance(self.source, text, frames, order, self._history, self._extender, settle=settle)
-        )
+        still = reel.performance is not None and text.caption == self._idle.texts[0].caption
+        going = {"settle": settle, "still": still}
+        self._await(reel.advance(self.source, text, frames, order, self._history, self._extender, **going))
+
+    def _await(self, reel: Coroutine[Any, Any, Reel]) -> None:
+        """Begin what comes back as a longer, or another, reel."""
+        self._begun_at = self._now()
+        self._making = asyncio.ensure_future(reel)
         self._making.add_done_callback(lambda _: self._wake.set())
 
     def _give_up_making(self) -> None:
@@ -287,8 +285,9 @@ class Session:
         except MotionError as error:
             return self._take_failure(error)
         self._failures = 0
-        self.counts.windows += 1
-        self._costs.add(self._now() - self._begun_at)
+        if self._branch is None or self._branch.anew is None:
+            self.counts.windows += 1
+            self._costs.add(self._now() - self._begun_at)
         self._script = self._script.forget(reel.made - self._history)
         if self._branch is None:
             self.reel = reel
@@ -296,7 +295,7 @@ class Session:
             branch, self._branch = self._branch, None
             self._take_branch(branch, reel)
 
-    def _take_branch(self, branch: _Branch, reel: Reel) -> None:
+    def _take_branch(self, branch: Branch, reel: Reel) -> None:
         """The change is made: from its frame on it replaces what there was."""
         self.reel, self._script = reel, branch.script
         self._ending = branch.change.reason == "stop"
@@ -310,15 +309,7 @@ class Session:
         """A new revision begins at ``from_frame``; those that were to begin later do not."""
         borders = [border for border in self._borders if border.from_frame < from_frame]
         revision = self.revision + len(borders) + 1
-        message = {
-            "v": 1,
-            "type": "prompt_applied",
-            "from_frame": from_frame,
-            "revision": revision,
-            "t0": round(from_frame / self.options.fps, 5),
-            "reason": change.reason,
-            **change.understood.to_wire(),
-        }
+        message = {**to_message(change, from_frame, self.options.fps), "revision": revision}
         self._borders = deque([*borders, _Border(from_frame, message)])
         self.understood = change.understood
         self.counts.changes += 1
@@ -370,6 +361,7 @@ class Session:
             self._send(count, now)
 
     def _send(self, count: int, now: float) -> None:
+        metrics.FRAME_LAG.observe(max(0.0, (self._playhead.at(now) - self._sent) / self.options.fps))
         if self._playhead.runs:
             self.counts.late_chunks += self._playhead.wait_at(self._frontier, now)
         elif not self._paused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,8 +11,11 @@ from motion_service.clips import PromptPlan, VrmClip
 from motion_service.errors import MotionError
 from motion_service.prompt.reading import plan_to_wire
 from motion_service.source import LiveText
+from motion_service.speak.performance import Performance
 
-Reason = Literal["prompt", "seek", "stop"]
+Reason = Literal["prompt", "seek", "stop", "speak", "state", "interrupt"]
+BodyChange = Callable[[Performance, float], tuple[Performance, Mapping[str, Any]]]
+"""What a body does by itself, changed at a moment in s; with it what the client is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,10 @@ class Change:
     at: Literal["now", "next"] | float = "now"
     pose: VrmClip | None = None
     """Where a seek starts from."""
+    body: BodyChange | None = None
+    """For speak, state and interrupt."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the message that says when it takes effect."""
 
 
 @dataclass(slots=True)

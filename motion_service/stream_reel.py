@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from motion_service.clips import VrmClip
-from motion_service.errors import MotionError, NonFiniteOutput
+from motion_service.errors import MotionError
 from motion_service.live_frames import Floats, LiveFrames
 from motion_service.source import LiveOrder, LiveSource, LiveState, LiveText, LiveWindow
+from motion_service.speak.live import enact_frames, plan_ahead, stand_still
+from motion_service.speak.performance import Performance
 from motion_service.together import Together
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.live_fit import FittedMotion, NextWindow, extend_all, open_fit, settle_here
@@ -23,6 +25,8 @@ class Reel:
 
     state: LiveState
     fitted: FittedMotion
+    performance: Performance | None = None
+    """What the body does by itself on top of the source's motion."""
 
     @property
     def made(self) -> int:
@@ -31,7 +35,7 @@ class Reel:
 
     def rewind(self, frame: int) -> Reel:
         """As it was when the source's ``frame`` came next. Raises BadRequest where the history does not reach."""
-        return Reel(self.state.rewind(frame), self.fitted.rewind(frame))
+        return replace(self, state=self.state.rewind(frame), fitted=self.fitted.rewind(frame))
 
     def oldest(self, context_frames: int) -> int:
         """Earliest frame that it can go on from: ``context_frames`` before it must be known."""
@@ -47,11 +51,22 @@ class Reel:
         extender: Extender,
         *,
         settle: bool = False,
+        still: bool = False,
     ) -> Reel:
-        """With the next ``num_frames`` frames; ``settle``: they end in a neutral stance."""
+        """With the next ``num_frames`` frames; ``settle``: they end in a neutral stance; ``still``: without drift."""
         rows = await source.sample(self.state, text, order)
         window = LiveWindow(self.state, rows, num_frames, history)
-        return await extender.call(NextFrames(source, self.fitted, window, text.mood, settle))
+        return await extender.call(NextFrames(source, self, window, text.mood, history, settle, still))
+
+    async def perform_anew(
+        self, frame: int, performance: Performance, source: LiveSource, history: int, extender: Extender
+    ) -> Reel:
+        """With another performance from the source's ``frame`` on, on the same motion: no model is asked.
+
+        Raises BadRequest where the history does not reach.
+        """
+        changed = Reel(self.state, self.fitted.rewind(frame), performance)
+        return await extender.call(NextFrames(source, changed, None, None, history))
 
     def frames(self, fps: float) -> int:
         """How many frames of a stream at ``fps`` are made: those that lie no later than the source's last one."""
@@ -67,10 +82,13 @@ class NextFrames:
     """What the model made for a reel, to be decoded and fitted."""
 
     source: LiveSource
-    fitted: FittedMotion
-    window: LiveWindow
+    reel: Reel
+    window: LiveWindow | None
+    """None: the reel's own motion beyond what is fitted of it is fitted."""
     mood: str | None
-    settle: bool
+    history: int
+    settle: bool = False
+    still: bool = False
 
 
 Extender = Together[NextFrames, Reel]
@@ -85,22 +103,38 @@ def new_extender() -> Extender:
 @torch.inference_mode()
 def extend_reels(items: Sequence[NextFrames]) -> list[Reel | Exception]:
     """Decode and fit in one go. For each reel the longer one, or what was wrong with its frames."""
-    states: list[LiveState | MotionError] = [NonFiniteOutput()] * len(items)
+    states: list[LiveState | MotionError] = [item.reel.state for item in items]
     for source in {id(item.source): item.source for item in items}.values():
-        rows = [row for row, item in enumerate(items) if item.source is source]
-        for row, state in zip(rows, source.extend_all([items[row].window for row in rows]), strict=True):
-            states[row] = state
+        made = {row: item.window for row, item in enumerate(items) if item.window is not None and item.source is source}
+        for row, state in zip(made, source.extend_all([*made.values()]), strict=True):
+            states[row] = _steadied(items[row], state)
     sound = {row: state for row, state in enumerate(states) if isinstance(state, LiveState)}
-    fitted = extend_all([_next_window(items[row], state) for row, state in sound.items()])
-    reels = {row: Reel(state, motion) for (row, state), motion in zip(sound.items(), fitted, strict=True)}
+    plans = {row: _plan(items[row].reel.performance, state) for row, state in sound.items()}
+    fitted = extend_all([_next_window(items[row], state, plans[row]) for row, state in sound.items()])
+    reels = {row: Reel(state, motion, plans[row]) for (row, state), motion in zip(sound.items(), fitted, strict=True)}
     return [reels[row] if isinstance(state, LiveState) else state for row, state in enumerate(states)]
 
 
-def _next_window(item: NextFrames, state: LiveState) -> NextWindow:
-    window = state.window(item.window.num_frames)
+def _steadied(item: NextFrames, state: LiveState | MotionError) -> LiveState | MotionError:
+    if not item.still or isinstance(state, MotionError):
+        return state
+    return stand_still(state, state.frame - item.reel.state.frame)
+
+
+def _plan(performance: Performance | None, state: LiveState) -> Performance | None:
+    return None if performance is None else plan_ahead(performance, state.frame, state.fps)
+
+
+def _next_window(item: NextFrames, state: LiveState, performance: Performance | None) -> NextWindow:
+    """What lies between the motion as it is fitted and as it is made."""
+    motion, mood = item.reel.fitted, item.mood
+    window = state.window(state.frame - motion.frame)
+    if performance is not None:
+        window = enact_frames(performance, window, motion.frame, state.fps)
+        mood = mood or performance.mood(motion.frame / state.fps)
     if item.settle:
         window = settle_here(window, state.rest_hips_height, state.fps)
-    return NextWindow(item.fitted, window, item.mood, item.window.history)
+    return NextWindow(motion, window, mood, item.history)
 
 
 def open_reel(source: LiveSource, fitting: Fitting, pose: VrmClip | None = None, frame: int = 0) -> Reel:

@@ -9,12 +9,21 @@ none is repeated or left out, and a new one begins wherever frames are replaced.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from motion_service.errors import BadRequest
-from motion_service.schemas import MAX_PROMPT, MAX_SEED, Problem, PromptPlanOut, QuatKey, RootKey
+from motion_service.schemas import MAX_PROMPT, MAX_SEED, GazeKey, Problem, PromptPlanOut, QuatKey, RootKey, WeightKey
+from motion_service.speak_schemas import (
+    LIFE_SIGNS,
+    AudioEnvelope,
+    Emotion,
+    LifeSign,
+    SpeakSeconds,
+    SpeechOut,
+    State,
+)
 from motion_service.wording import check_text
 
 STREAM_VERSION: Final = 1
@@ -75,8 +84,13 @@ class Start(_Message):
     lead_sec: float = Field(1.0, ge=0.3, le=5, allow_inf_nan=False, description="Motion sent ahead of what is played.")
     root: Literal["free", "bounded", "in_place"] = "free"
     foot_lock: bool = True
-    expressions: bool = Field(False, description="Blinking, gaze, relaxed fingers and mood; never the mouth.")
+    expressions: bool = Field(
+        False, description="Blinking, gaze, relaxed fingers and mood; never the mouth. On with state."
+    )
     fold: bool = True
+    state: State | None = Field(None, description="What the body does by itself from the start; docs/speak.md.")
+    emotion: Emotion = "neutral"
+    still: list[LifeSign] = Field([], max_length=len(LIFE_SIGNS), description="Signs of life to leave out.")
     pose: Pose | None = Field(None, description="Begin in this pose instead of a neutral one.")
     resume_token: str | None = Field(None, max_length=MAX_TOKEN)
 
@@ -92,6 +106,39 @@ class Prompt(_Message):
     frame: int | None = Field(None, ge=0, le=MAX_FRAME, description="The frame on the screen.")
 
     _check_prompt = field_validator("text")(check_text)
+
+
+class Speak(_Message):
+    """Say a text: the body moves with it. ``prompt_applied`` tells when it begins, and its phrases and beats."""
+
+    type: Literal["speak"]
+    text: str = Field(min_length=1, max_length=MAX_PROMPT)
+    seconds: SpeakSeconds | None = Field(None, description="Length. Default: the envelope's, else estimated.")
+    audio_envelope: AudioEnvelope | None = None
+    emotion: Emotion | None = Field(None, description="Default: as before.")
+    then: Literal["idle", "listen", "think"] = "idle"
+    at: At = "now"
+    frame: int | None = Field(None, ge=0, le=MAX_FRAME, description="The frame on the screen.")
+
+    _check_prompt = field_validator("text")(check_text)
+
+
+class SetState(_Message):
+    """What the body does by itself until something else is asked for."""
+
+    type: Literal["state"]
+    to: State
+    emotion: Emotion | None = Field(None, description="Default: as before.")
+    at: At = "now"
+    frame: int | None = Field(None, ge=0, le=MAX_FRAME, description="The frame on the screen.")
+
+
+class Interrupt(_Message):
+    """Stop talking, or whatever it does, within 0.3 s."""
+
+    type: Literal["interrupt"]
+    to: Literal["idle", "listen", "think"] = "listen"
+    frame: int | None = Field(None, ge=0, le=MAX_FRAME, description="The frame on the screen.")
 
 
 class Ack(_Message):
@@ -129,11 +176,13 @@ class Stop(_Message):
     frame: int | None = Field(None, ge=0, le=MAX_FRAME)
 
 
-ClientMessage = Annotated[Start | Prompt | Ack | Pause | Resume | SeekPose | Stop, Field(discriminator="type")]
-_CLIENT: Final[TypeAdapter[Start | Prompt | Ack | Pause | Resume | SeekPose | Stop]] = TypeAdapter(ClientMessage)
+Message = Start | Prompt | Speak | SetState | Interrupt | Ack | Pause | Resume | SeekPose | Stop
+CLIENT_MESSAGES: Final = get_args(Message)
+ClientMessage = Annotated[Message, Field(discriminator="type")]
+_CLIENT: Final[TypeAdapter[Message]] = TypeAdapter(ClientMessage)
 
 
-def read_message(fields: object) -> Start | Prompt | Ack | Pause | Resume | SeekPose | Stop:
+def read_message(fields: object) -> Message:
     """A parsed message of a client. Raises :class:`BadRequest` naming the field."""
     if not isinstance(fields, Mapping):
         raise BadRequest("a message is one object with v, type and its fields", field="type")
@@ -188,6 +237,8 @@ class Chunk(_Message):
     tracks: dict[str, list[QuatKey]] = Field(description="t in seconds of the stream.")
     root: list[RootKey]
     contacts: list[list[float]]
+    expressions: dict[str, list[WeightKey]] | None = Field(None, description="Only there when asked for.")
+    look_at: list[GazeKey] | None = Field(None, description="Only there when asked for.")
     resume_token: str | None = Field(None, description="Every few seconds; keep the latest one.")
 
 
@@ -198,10 +249,12 @@ class PromptApplied(_Message):
     from_frame: int
     revision: int
     t0: float
-    reason: Literal["prompt", "seek", "stop"]
+    reason: Literal["prompt", "seek", "stop", "speak", "state", "interrupt"]
     captions: list[str] = Field(description="What the model was told, in order of time.")
     prompt_plan: PromptPlanOut
     warnings: list[str]
+    speech: SpeechOut | None = Field(None, description="With speak: phrases and beats, in seconds from t0.")
+    state: State | None = Field(None, description="With speak, state and interrupt: what the body does in the end.")
 
 
 class Gap(_Message):
@@ -231,3 +284,6 @@ class Stopped(_Message):
 
     type: Literal["stopped"]
     frames: int = Field(description="How many frames the stream had: the last one is frames - 1.")
+
+
+SERVER_MESSAGES: Final = (Started, Chunk, PromptApplied, Gap, DrainingNotice, StreamError, Stopped)

@@ -11,16 +11,18 @@ from typing import Any, Final
 
 from motion_service.admission import Admission
 from motion_service.clips import PromptPlan, VrmClip
-from motion_service.errors import BadRequest, Draining, ModelUnavailable, MotionError
+from motion_service.errors import BadRequest, Draining, ModelUnavailable, MotionError, QueueFull
 from motion_service.export.read import json_to_clip
 from motion_service.pipeline import Pipeline
 from motion_service.schemas import MAX_DRAWN_SEED
 from motion_service.source import LiveSource
+from motion_service.speak.performance import Performance
 from motion_service.stream import Session
+from motion_service.stream_body import message_to_change
 from motion_service.stream_change import Change, StreamOptions, Understood
 from motion_service.stream_pace import Outbox, WindowCosts
 from motion_service.stream_reel import Reel, fit_state, new_extender, open_reel, settled_by
-from motion_service.stream_schemas import Pose, Prompt, SeekPose, Start, Stop
+from motion_service.stream_schemas import Interrupt, Pose, Prompt, SeekPose, SetState, Speak, Start, Stop
 from motion_service.stream_token import Bookmark, new_secret, read_token, write_token
 from motion_service.timeline import IDLE, read_plan
 from motion_service.vrm.fitting import Fitting
@@ -28,6 +30,8 @@ from motion_service.vrm.life import mood_of
 from motion_service.vrm.live_fit import MEMORY
 
 MAX_STREAMS: Final = 64
+BUSY_S: Final = 1.5
+"""Windows last 2 s. While few take longer than this to be made, there is time for another stream."""
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """When the interpreter looks for cycles of garbage, as of :func:`gc.set_threshold`. A thousand streams keep so many
 objects that each thorough look stops them all for a fifth of a second; what they drop has hardly any cycles."""
@@ -68,9 +72,15 @@ class Streams:
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Hold the place of one stream. Raises :class:`QueueFull`, :class:`Draining`."""
+        """Hold the place of one stream. Raises :class:`QueueFull`, :class:`Draining`.
+
+        There is none while windows take nearly as long as they last: one more stream and all would be late.
+        """
         if self.draining:
             raise Draining()
+        slowest_s = max((costs.expected() for costs in self._costs.values()), default=0.0)
+        if self.places.inside and slowest_s > BUSY_S:
+            raise QueueFull("the model has no time for another stream; try again later", retry_after_s=5.0)
         with self.places.enter():
             yield
 
@@ -87,6 +97,10 @@ class Streams:
         fitting = await self._fitting(start, seed)
         understood, idle = await self.read(start.prompt, source, seed), await self._read_idle(name, source, seed)
         reel = await asyncio.to_thread(_open, source, fitting, start.pose, mark)
+        if start.state is not None:
+            opened = Performance(seed, still=fitting.still)
+            begun = opened.change(start.state, reel.made / source.fps, start.emotion)
+            reel = replace(reel, performance=begun)
         options = StreamOptions(
             session_id=secrets.token_hex(8),
             seed=seed,
@@ -127,7 +141,8 @@ class Streams:
             fold=start.fold,
             foot_lock=start.foot_lock,
             root=start.root,
-            expressions=start.expressions,
+            expressions=start.expressions or (start.state is not None and "expressions" not in start.model_fields_set),
+            still=frozenset(start.still),
             seed=seed,
             target=start.target,
         )
@@ -149,7 +164,7 @@ class Streams:
 
     # --- while it runs ------------------------------------------------------------------------------------------------
 
-    async def change(self, session: Session, message: Prompt | SeekPose | Stop) -> None:
+    async def change(self, session: Session, message: Prompt | Speak | SetState | Interrupt | SeekPose | Stop) -> None:
         """What a client asks of its running session. Raises BadRequest for a pose that is none."""
         source, seed = session.source, session.options.seed
         if isinstance(message, SeekPose):
@@ -158,10 +173,18 @@ class Streams:
         elif isinstance(message, Prompt):
             understood = await self.read(message.text, source, seed)
             session.ask(Change("prompt", understood, message.at), message.frame)
+        elif isinstance(message, Speak | SetState | Interrupt):
+            idle = await self._read_idle(source.name, source, seed)
+            session.ask(await message_to_change(message, session, idle, self.pipeline), message.frame)
         elif message.to == "idle":
             session.ask(Change("stop", await self._read_idle(source.name, source, seed)), message.frame)
         else:
             session.stop()
+
+    @property
+    def sessions(self) -> list[OpenStream]:
+        """Those that run, oldest first."""
+        return [*self._sessions.values()]
 
     @contextmanager
     def running(self, stream: OpenStream) -> Iterator[None]:

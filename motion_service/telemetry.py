@@ -12,10 +12,15 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from motion_service.tracing import Trace
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Id of the request that the current task works for."""
 job_id: ContextVar[str | None] = ContextVar("job_id", default=None)
 """Id of the job that the current task works for."""
+
+trace: ContextVar[Trace | None] = ContextVar("trace", default=None)
+"""Where the current task is in a trace."""
 
 _LOGGER: Final = logging.getLogger("motion")
 _ENCODER: Final = json.JSONEncoder(default=str)
@@ -32,6 +37,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "request_id": request_id.get(),
             "job_id": job_id.get(),
+            "trace_id": where.trace_id if (where := trace.get()) is not None else None,
             **getattr(record, "facts", {}),
         }
         if record.exc_info:

@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 from motion_service.errors import ModelUnavailable
+from motion_service.text_bert_network import DistilBert
 from motion_service.text_encoder import CACHE_BYTES, PretrainedEncoder, Recorder
+from motion_service.text_files import load_pretrained
+from motion_service.text_tokenizers import open_bert_tokenizer
 
 RECORDED_TOKENS: Final = 64
 """Longer texts are rare, and run without a recording."""
@@ -22,7 +25,7 @@ USUAL_TOKENS: Final = range(3, 25)
 """Lengths of most captions, the tokens around them included."""
 
 
-class BertEncoder(PretrainedEncoder):
+class BertEncoder(PretrainedEncoder[DistilBert]):
     """``distilbert-base-uncased``: tokens (L, 768), mask (L,) all True, since texts are encoded without padding."""
 
     name = "distilbert-base-uncased"
@@ -41,18 +44,19 @@ class BertEncoder(PretrainedEncoder):
         ``half``: float16 weights and sums, for a GPU. ``recorder``: lengths that come are recorded, one text is then
         one launch and not some hundred; it is used by this encoder only.
         """
-        super().__init__(directory, "DistilBertModel", device, cache_bytes)
-        self.width = int(self._model.config.dim)
-        self._cls, self._sep = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
-        vocabulary = self._model.config.vocab_size
-        if None in (self._cls, self._sep) or len(self._tokenizer) != vocabulary:
+        tokenizer, network = load_pretrained(
+            directory, DistilBert, open_bert_tokenizer, device=device, dtype=torch.float16 if half else torch.float32
+        )
+        super().__init__(tokenizer, network, device=device, cache_bytes=cache_bytes)
+        self.width = network.sizes.dim
+        num_words, vocabulary = tokenizer.get_vocab_size(), network.sizes.vocab_size
+        cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+        if cls is None or sep is None or num_words != vocabulary:
             raise ModelUnavailable(
-                f"text encoder {directory.name!r}: {len(self._tokenizer)} words for {vocabulary} embeddings;"
+                f"text encoder {directory.name!r}: {num_words} words for {vocabulary} embeddings;"
                 " its files belong to different models"
             )
-        self._model.to(self._device)
-        if half:
-            self._model.half()
+        self._cls, self._sep = cls, sep
         self._recorder = recorder
         self._rows: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -65,7 +69,7 @@ class BertEncoder(PretrainedEncoder):
 
     @property
     def _limit(self) -> int:
-        return int(self._model.config.max_position_embeddings) - 2
+        return self._network.sizes.max_position_embeddings - 2
 
     def _embed(self, text: str) -> Tensor:
         ids = [self._cls, *self._text_ids(text)[: self._limit], self._sep]
@@ -75,7 +79,7 @@ class BertEncoder(PretrainedEncoder):
 
     def _states(self, row: Tensor) -> Tensor:
         """(1, L) -> (L, 768)"""
-        tokens: Tensor = self._model(input_ids=row).last_hidden_state[0]
+        tokens: Tensor = self._network(row)[0]
         return tokens
 
     def _replay(self, ids: Sequence[int], recorder: Recorder) -> Tensor:

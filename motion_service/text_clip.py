@@ -15,14 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from motion_service.errors import ModelUnavailable
-from motion_service.text_encoder import CACHE_BYTES, PretrainedEncoder, import_official
+from motion_service.text_clip_network import ClipText
+from motion_service.text_encoder import CACHE_BYTES, PretrainedEncoder
+from motion_service.text_files import import_official, load_pretrained
+from motion_service.text_tokenizers import CLIP_END, CLIP_START, open_clip_tokenizer
 
 TEXT_TOKENS: Final = 20
 """Tokens of a text that are read, besides start and end."""
 CONTEXT: Final = 77
 
 
-class ClipEncoder(PretrainedEncoder):
+class ClipEncoder(PretrainedEncoder[ClipText]):
     """The text tower of CLIP: tokens (1, 512), mask (1,)."""
 
     name = "clip-vit-b-32"
@@ -43,21 +46,27 @@ class ClipEncoder(PretrainedEncoder):
         deviation away from the official order of operations, 0.42 % with ``half`` off (largest number of a feature).
         ``compute_half``: sums too, on a GPU, in half of the memory.
         """
-        super().__init__(directory, "CLIPTextModelWithProjection", device, cache_bytes)
+        tokenizer, network = load_pretrained(
+            directory,
+            ClipText,
+            open_clip_tokenizer,
+            device=device,
+            dtype=torch.float16 if compute_half else torch.float32,
+        )
+        super().__init__(tokenizer, network, device=device, cache_bytes=cache_bytes)
         self._ftfy = import_official("ftfy")
-        self.width = int(self._model.text_projection.out_features)
-        self._start, self._end = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
-        positions, vocabulary = self._model.config.max_position_embeddings, self._model.config.vocab_size
-        if positions != CONTEXT or None in (self._start, self._end) or len(self._tokenizer) != vocabulary:
+        self.width = network.sizes.projection_dim
+        num_words, vocabulary = tokenizer.get_vocab_size(), network.sizes.vocab_size
+        positions = network.sizes.max_position_embeddings
+        start, end = tokenizer.token_to_id(CLIP_START), tokenizer.token_to_id(CLIP_END)
+        if start is None or end is None or positions != CONTEXT or num_words != vocabulary:
             raise ModelUnavailable(
-                f"text encoder {directory.name!r}: {len(self._tokenizer)} words for {vocabulary} embeddings and"
+                f"text encoder {directory.name!r}: {num_words} words for {vocabulary} embeddings and"
                 f" {positions} positions; CLIP has as many words as embeddings and {CONTEXT} positions"
             )
+        self._start, self._end = start, end
         if half:
-            _round_to_half(self._model)
-        self._model.to(self._device)
-        if compute_half:
-            self._model.half()
+            _round_to_half(network)
 
     @property
     def _limit(self) -> int:
@@ -70,10 +79,8 @@ class ClipEncoder(PretrainedEncoder):
     def _embed(self, text: str) -> Tensor:
         ids = [self._start, *self._text_ids(text)[:TEXT_TOKENS], self._end]
         row = torch.tensor([ids + [0] * (CONTEXT - len(ids))], device=self._device)  # (1, 77)
-        states = self._model(input_ids=row).last_hidden_state  # (1, 77, D)
-        # CLIP takes the place of the largest id. The library looks for an end token that its config may not know.
-        feature: Tensor = self._model.text_projection(states[0, row[0].argmax()])
-        return feature.float().cpu()[None]
+        feature: Tensor = self._network(row)  # (1, E)
+        return feature.float().cpu()
 
 
 def _round_to_half(model: nn.Module) -> None:

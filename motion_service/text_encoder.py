@@ -8,29 +8,28 @@ Yang et al. 2019, arXiv:1907.04307; in numpy: https://github.com/cnmoro/fast-uni
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import sys
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Final, Protocol, runtime_checkable
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
-from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from motion_service.clips import TextEmbedding
 from motion_service.errors import ModelUnavailable
 from motion_service.wording import FLAGS, canonical_text, text_flags
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 USE_WIDTH = 512
 CACHE_BYTES: Final = 64 << 20
 """Memory for the latest texts of an encoder: 42 of DistilBERT with 512 tokens each, or some 30,000 of CLIP."""
-_REMEDY: Final = "install the extra `official` (pip install 'motion-service[official]')"
+Network = TypeVar("Network", bound=nn.Module)
 _BULK_ROWS = 512  # texts encoded while the lock is held, about 0.4 s
 
 
@@ -188,8 +187,8 @@ class UseEncoder:
         return self._model
 
 
-class PretrainedEncoder(ABC):
-    """A text encoder of the package ``transformers``, read from a local directory; nothing is fetched.
+class PretrainedEncoder(ABC, Generic[Network]):
+    """A text encoder read from a local directory of published files; nothing is fetched.
 
     Texts are encoded one by one, so that neither padding nor neighbours can change an embedding by a bit.
     """
@@ -197,10 +196,10 @@ class PretrainedEncoder(ABC):
     name: str
     width: int
 
-    def __init__(self, directory: Path, model_class: str, device: torch.device | str, cache_bytes: int) -> None:
-        """Load ``model_class`` of transformers from ``directory``. Raises ModelUnavailable that names the remedy."""
-        self._tokenizer, model = load_pretrained(directory, model_class)
-        self._model = model.float().eval().requires_grad_(False)
+    def __init__(self, tokenizer: Tokenizer, network: Network, *, device: torch.device | str, cache_bytes: int) -> None:
+        """``network``: lives on ``device``, and is used by this encoder only."""
+        self._tokenizer = tokenizer
+        self._network = network
         self._device = torch.device(device)
         self._recent = RecentTexts(cache_bytes)
         self._lock = threading.Lock()
@@ -236,65 +235,4 @@ class PretrainedEncoder(ABC):
 
     def _text_ids(self, text: str) -> list[int]:
         """All tokens of a text without the special ones around it."""
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return ids
-
-
-def load_pretrained(directory: Path, model_class: str) -> tuple[Any, Any]:
-    """(tokenizer, model) of transformers from the files in ``directory``: config, vocabulary, ``model.safetensors``.
-
-    Raises ModelUnavailable when the package, a file or a tensor is missing, or the files are of another model.
-    """
-    transformers = import_official("transformers")
-    where = f"text encoder {directory.name!r}"
-    _check_files(directory, where)
-    try:
-        with _quiet(transformers):
-            model, info = getattr(transformers, model_class).from_pretrained(
-                directory, local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                directory, local_files_only=True, trust_remote_code=False
-            )
-    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
-        raise ModelUnavailable(f"{where} cannot be read as {model_class}: fetch its files again") from error
-    lost = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in info[kind])
-    if lost:  # transformers would go on with random numbers in their place
-        raise ModelUnavailable(f"{where} lacks weights of {model_class}: {lost[0]} and {len(lost) - 1} more")
-    return tokenizer, model
-
-
-def import_official(package: str) -> ModuleType:
-    """A package of the extra ``official``. Raises ModelUnavailable when it is not installed."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ModelUnavailable(f"the text encoders of official models need {package}: {_REMEDY}") from error
-
-
-def _check_files(directory: Path, where: str) -> None:
-    if not (directory / "config.json").is_file():
-        raise ModelUnavailable(f"{where} was not found, or has no config.json: fetch it with the download script")
-    if (directory / "model.safetensors").is_file():
-        return
-    if (directory / "pytorch_model.bin").is_file():
-        raise ModelUnavailable(
-            f"{where} has its weights as a pickle only: run `motion convert --trust pytorch_model.bin` in its directory"
-            " if you trust its source"
-        )
-    raise ModelUnavailable(f"{where} has no model.safetensors: fetch it with the download script")
-
-
-@contextlib.contextmanager
-def _quiet(transformers: ModuleType) -> Iterator[None]:
-    """Without progress bars and reports of tensors that were left out; they are checked by the caller."""
-    logging = transformers.utils.logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+        return self._tokenizer.encode(text, add_special_tokens=False).ids

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from motion_service.clips import PromptPlan, Segment, VrmClip
+from motion_service.errors import BadRequest
 from motion_service.prompt.times import times_to_seconds
 from motion_service.source import (
     LiveOrder,
@@ -19,6 +20,7 @@ from motion_service.source import (
     LiveState,
     LiveText,
     LiveWindow,
+    MotionSource,
     SourceClip,
     SourceRequest,
     extend_state,
@@ -48,6 +50,11 @@ class Script:
         begun = max((i for i, (start, _) in enumerate(self.entries) if start <= frame), default=0)
         following = self.entries[begun + 1 :]
         return self.entries[begun][1], following[0][0] if following else None
+
+    def between(self, start: int, stop: int) -> list[LiveText]:
+        """The texts that drive any of the frames ``start`` to ``stop - 1``."""
+        ends = [frame for frame, _ in self.entries[1:]] + [stop]
+        return [text for (begin, text), end in zip(self.entries, ends, strict=True) if begin < stop and end > start]
 
     def then(self, frame: int, texts: Sequence[LiveText], idle: LiveText, fps: float) -> Script:
         """This script up to ``frame``, from there on ``texts``; ``idle`` when the last of them has a length."""
@@ -128,3 +135,17 @@ class ScriptedSource:
         state = await asyncio.to_thread(self.live.open, self.pose)
         clip = await play_script(self.live, state, script, max(1, round(request.seconds * fps)), order)
         return self.live.label(clip, said, order)
+
+
+def play_parts(
+    source: MotionSource, parts: Sequence[tuple[PromptPlan, float]], pose: VrmClip | None, is_speech: bool
+) -> MotionSource:
+    """``source`` playing ``parts`` after ``pose``. For a speech any will do, which then stands and does nothing else.
+
+    Raises :class:`BadRequest` for one that makes a clip at once.
+    """
+    if isinstance(source, LiveSource):
+        return ScriptedSource(source, tuple(parts), pose)
+    if is_speech:
+        return source
+    raise BadRequest(f"{source.name} makes a clip at once: leave provider out, or take dip or mini", field="provider")

@@ -83,7 +83,7 @@ def test_settings_that_cannot_work_end_the_start_with_one_line(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(main, "configure_logging", lambda level: None)
-    monkeypatch.setattr(main.uvicorn, "run", lambda *_, **__: pytest.fail("it started"))
+    monkeypatch.setattr(main, "serve", lambda *_, **__: pytest.fail("it started"))
     with pytest.raises(SystemExit) as end:
         main.main()
     assert end.value.code == main.EXIT_CONFIG

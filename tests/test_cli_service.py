@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from motion_service.api.http import create_app
+from motion_service.api.page import find_page
 from motion_service.cli import app
 from motion_service.errors import GenerationFailed
 from tests.client.stream_server import FRAMES, StreamServer, serve_stream
@@ -47,6 +49,22 @@ def motion(line: str, *more: str, **options: Any) -> Result:
 def objects(done: Result) -> list[dict[str, Any]]:
     """Standard output, of which every line is a JSON object."""
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_open_leads_to_the_motion_in_the_page(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    assert motion("generate walks --seconds 0.5 --open --out a.json", "--server", url).exit_code == 0
+    (address,) = opened
+    place, _, job_id = address.partition("/?job=")
+    assert place == url and httpx.get(f"{url}/v1/motion/jobs/{job_id}").json()["state"] == "done"
+
+
+def test_open_needs_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("motion_service.api.http.find_page", lambda: find_page(tmp_path / "none", tmp_path / "none"))
+    with serve(create_app(make_jobs(tmp_path / "other", {"mini": FakeSource()}))) as url:
+        done = motion("generate walks --seconds 0.5 --open --out a.json", "--server", url)
+    assert (done.exit_code, "no page" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +119,6 @@ def test_standard_input_and_output(url: str) -> None:
         ("generate walks --provider gpt", "placeholder", 2),
         ("generate walks --no-such-option", "No such option", 2),
         ("generate walks --out /no/such/place/a.json", "cannot write", 1),
-        ("generate walks --open --out a.json", "no page", 1),
         ("edit nothing.json --out b.json", "neither a file nor", 1),
         ("edit service --out b.gif", "must end in", 1),
         ("stream walks --cue soon:waves", "SECONDS:TEXT", 1),

@@ -54,7 +54,7 @@ def test_a_sound_machine() -> None:
     assert (code, problems(found)) == (0, set())
     assert found["model mini"]["state"] == "ok"
     assert found["device"]["state"] == "note" and "CPU" in found["device"]["detail"], "no GPU is no fault"
-    assert found["model mdm"]["state"] == "note" and "docs/official.md" in found["model mdm"]["remedy"]
+    assert found["model mdm"]["state"] == "note" and "motion download mdm" in found["model mdm"]["remedy"]
     shown = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0 and "loads" in shown.stdout
 

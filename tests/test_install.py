@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import time
 import tomllib
 import zipfile
@@ -126,13 +124,8 @@ def test_every_runtime_dependency_has_its_licence_named() -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+def wheel_names(wheel: Path) -> set[str]:
     """Names in a wheel that is built from this checkout."""
-    target = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    (wheel,) = target.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         return set(archive.namelist())
 
@@ -148,4 +141,9 @@ def test_wheel_carries_the_shipped_files(wheel_names: set[str]) -> None:
     assert shipped <= wheel_names
     avatars = {path.relative_to(ROOT).as_posix() for path in (ROOT / "motion_service").rglob("*.vrm")}
     assert avatars <= wheel_names
+    page = {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "motion_service/web/static").rglob("*") if path.is_file()
+    }
+    assert {"motion_service/web/static/index.html", "motion_service/web/static/player/index.js"} <= page <= wheel_names
+    assert not [name for name in wheel_names if "node_modules" in name or name.startswith("motion_service/web/tests/")]
     assert not [name for name in wheel_names if name.startswith(("tests/", "data/", "models/"))]

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "motion_service"
 
 LEVELS: dict[str, int] = {
     **dict.fromkeys(["errors", "config", "geometry", "diffusion", "faults", "humanoid", "wording"], 0),
-    **dict.fromkeys(["clips", "schemas", "telemetry"], 1),
+    **dict.fromkeys(["clips", "schemas", "telemetry", "progress", "events"], 1),
     **dict.fromkeys(
         [
             "source",
@@ -35,33 +35,40 @@ LEVELS: dict[str, int] = {
         ],
         2,
     ),
-    **dict.fromkeys(["vrm", "download", "figure"], 3),
+    **dict.fromkeys(["vrm", "download", "figure", "retention"], 3),
     **dict.fromkeys(["export", "placeholder", "quality", "mdm_adapter"], 4),
     **dict.fromkeys(["edit", "speak", "timeline", "training", "answer", "finishing", "verify", "sampling", "draws"], 5),
     "pipeline": 6,
-    **dict.fromkeys(["stream", "jobs"], 7),
+    **dict.fromkeys(["stream", "jobs", "diagnostics"], 7),
     "api": 8,
     **dict.fromkeys(["main", "cluster", "cli"], 9),
 }
 """A unit (a module or a package of motion_service) may import the units of lower levels."""
 
 SAME_LEVEL: dict[str, set[str]] = {
+    "answer": {"speak"},
     "draws": {"edit"},
     "finishing": {"answer"},
     "jobs": {"stream"},
+    "diagnostics": {"jobs", "stream"},
     "cluster": {"main"},
     "cli": {"main", "cluster"},
     "training": {"verify"},  # benchmarks time the official code on what `motion verify` compares it with
 }
 """What a unit may import of its own level."""
 
-ONLY: dict[str, set[str]] = {"store": {"clips", "errors"}, "client": {"schemas", "errors"}}
+ONLY: dict[str, set[str]] = {"store": {"clips", "errors", "faults"}, "client": {"schemas", "errors"}}
 """Units that may import less than their level allows."""
 
 PART_OF = {
     "live_frames": "clips",
+    "metrics": "telemetry",
+    "tracing": "telemetry",
     "edit_schemas": "schemas",
+    "speak_schemas": "schemas",
     "stream_schemas": "schemas",
+    "stream_body": "stream",
+    "stream_branch": "stream",
     "stream_change": "stream",
     "stream_pace": "stream",
     "stream_reel": "stream",
@@ -69,11 +76,28 @@ PART_OF = {
     "streams": "stream",
     "edit_loop": "edit",
     "avatar_schemas": "schemas",
-    "text_clip": "text_encoder",
-    "text_bert": "text_encoder",
+    "job_schemas": "schemas",
+    "diagnostics_schemas": "schemas",
+    "diagnostics_benchmark": "diagnostics",
+    **dict.fromkeys(
+        [
+            "download_archive",
+            "download_content",
+            "download_manifest",
+            "download_page",
+            "download_record",
+            "download_transfer",
+        ],
+        "download",
+    ),
+    **dict.fromkeys(
+        ["text_bert", "text_bert_network", "text_clip", "text_clip_network", "text_files", "text_tokenizers"],
+        "text_encoder",
+    ),
     "quality_body": "quality",
     "quality_match": "quality",
     "loading": "main",
+    "serving": "main",
     "__main__": "main",
     **dict.fromkeys(
         [
@@ -95,6 +119,7 @@ PART_OF = {
         [
             "cli_bench",
             "cli_doctor",
+            "cli_download",
             "cli_edit",
             "cli_errors",
             "cli_evaluate",
@@ -127,12 +152,15 @@ BROAD_EXCEPT: dict[str, str] = {
     "jobs:_save": "the edge of the thread that writes files after the answer",
     "processes:_answer": "the edge of a process: whatever a call does, the next one is answered",
     "engine.worker:_main": "the edge of the model thread: whoever starts it gets to know what went wrong",
-    "engine.worker:_hand_out": "the edge of the model thread: a failing batch loses its own runs only",
-    "engine.worker:_complete": "the edge of the device: what it reports belongs to the runs of that batch",
+    "engine.batches:hand_out": "the edge of the model thread: a failing batch loses its own runs only",
+    "engine.batches:complete": "the edge of the device: what it reports belongs to the runs of that batch",
+    "engine.guard:_replace": "the edge of the device: what does not start again here needs another process",
     "engine.worker:_run_job": "the edge of the model thread: a job fails alone, whatever it raises",
     "mdm_adapter.pooled:_compile_ahead": "the edge of a compiler: this is only to save time",
     "mdm_adapter.pooled:prepare": "the edge of a compiler: whatever it throws, plain PyTorch needs none",
+    "api.lifecycle:_start": "the edge of the process: it is not going to serve",
     "main:_prepare": "the edge of the device: the service starts, and answers say what is wrong",
+    "text_tokenizers:_open": "the edge of a library whose errors have no class but Exception",
     "together:_answer": "the edge of the thread: what the work throws is for those who asked for it",
     "mdm.convert:_unpickle": "the edge of the converting child process: a broken or hostile file can raise anything",
 }
@@ -238,8 +266,11 @@ def test_every_third_party_import_is_declared() -> None:
     undeclared = {
         top for top in imported if not declared & {name.lower().replace("_", "-") for name in provided.get(top, [top])}
     }
-    # starlette is fastapi's own foundation and the home of its base classes; triton comes with torch's CUDA build.
-    assert undeclared <= {"starlette", "triton"}, "name the package in pyproject.toml and pin it in constraints.txt"
+    # starlette is fastapi's own foundation and the home of its base classes; triton comes with torch's CUDA build;
+    # opentelemetry is many packages, the extra otel names two of them.
+    assert undeclared <= {"starlette", "triton", "opentelemetry"}, (
+        "name the package in pyproject.toml and pin it in constraints.txt"
+    )
 
 
 @pytest.mark.parametrize("module", MODULES)

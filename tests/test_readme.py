@@ -83,6 +83,25 @@ def test_make_commands_exist_and_ci_runs_the_readmes_test_command(readme: str) -
     assert ci == ["scripts/motion/setup_browser", "make test"]
 
 
+def test_both_readmes_have_the_same_headings_and_commands() -> None:
+    """Texts of prompts and comments apart. The list of files is in the English one only, which the other says."""
+    english, japanese = ([*re.finditer(r"^(#{1,4}) (.*)$", _without_blocks(name), re.MULTILINE)] for name in READMES)
+    assert [found[1] for found in english if found[2] != "Files"] == [found[1] for found in japanese]
+    first, second = ([_shape(words) for words in _commands(name)] for name in READMES)
+    assert first == second
+    for language in ("python", "bash", "json"):
+        assert len(_blocks("README.md", language)) == len(_blocks("README.ja.md", language))
+
+
+def _without_blocks(name: str) -> str:
+    return re.sub(r"^```.*?^```$", "", _text(name), flags=re.DOTALL | re.MULTILINE)
+
+
+def _shape(words: list[str]) -> list[str]:
+    """A command without what is said in a language."""
+    return [word for word in words if re.fullmatch(r"https?://\S+|[\w./=-]+", word, re.ASCII)]
+
+
 @pytest.mark.parametrize("readme", READMES)
 def test_curl_command_is_answered(readme: str, service: TestClient) -> None:
     (curl,) = [words for words in _commands(readme) if words[0] == "curl"]
@@ -110,7 +129,7 @@ def test_python_code_runs(
 def test_command_line_runs(readme: str, url: str, stream_url: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOTION_PORT", str(free_port()))  # for doctor, whatever else runs on this machine
     lines = [words for words in _commands(readme) if words[0].endswith("/motion")]
-    assert {"generate", "stream", "doctor"} <= {words[1] for words in lines}
+    assert {"generate", "stream", "doctor", "download"} <= {words[1] for words in lines}
     (here / "prompts.txt").write_text("walks\n手を振る\n", encoding="utf-8")
     for words in lines:
         where = {"stream": ["--server", stream_url], "generate": ["--server", url], "bench": ["--server", url]}
@@ -143,13 +162,19 @@ def test_example_runs(url: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["examples/generate.sh", *(f"scripts/motion/{n}" for n in ("setup", "setup_browser", "check", "serve"))]
+    "script",
+    [
+        "examples/generate.sh",
+        *(f"scripts/motion/{n}" for n in ("setup", "setup_browser", "check", "serve", "download_mdm_assets.sh")),
+    ],
 )
 def test_shell_scripts_parse(script: str) -> None:
     assert subprocess.run(["bash", "-n", script], cwd=ROOT).returncode == 0
 
 
-@pytest.mark.parametrize("page", [*READMES, "THIRD_PARTY.md", "docs/plan-changes.md"])
+@pytest.mark.parametrize(
+    "page", [*READMES, "THIRD_PARTY.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
+)
 def test_links_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", _text(page))
     here = (ROOT / page).parent

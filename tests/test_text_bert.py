@@ -14,7 +14,7 @@ from motion_service.text_bert import BertEncoder
 from motion_service.text_encoder import LimitedTextEncoder, RememberingTextEncoder, TextEncoder, encode_texts
 from tests.mdm.official_files import write_distilbert
 
-pytest.importorskip("transformers", reason="the extra `official` is not installed")
+pytest.importorskip("transformers", reason="the extra `dev` is not installed")
 
 TEXTS = ["", "a person walking.", "Walk", "é naïve 手を振る 👋", "walk " * 30]
 
@@ -96,7 +96,7 @@ def test_a_vocabulary_of_another_model_is_refused(copied: Path) -> None:
 
 
 def test_a_missing_directory_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailable, match="download script") as caught:
+    with pytest.raises(ModelUnavailable, match="motion download") as caught:
         BertEncoder(tmp_path / "distilbert")
     assert str(tmp_path) not in caught.value.detail
 

@@ -22,7 +22,7 @@ from motion_service.text_clip import ClipEncoder
 from motion_service.text_encoder import LimitedTextEncoder, TextEncoder
 from tests.mdm.official_files import write_clip
 
-pytest.importorskip("transformers", reason="the extra `official` is not installed")
+pytest.importorskip("transformers", reason="the extra `dev` is not installed")
 pytest.importorskip("ftfy", reason="the extra `official` is not installed")
 
 TEXTS = [
@@ -196,7 +196,7 @@ def test_nothing_is_fetched(copied: Path, monkeypatch: pytest.MonkeyPatch) -> No
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("missing", ["transformers", "ftfy"])
+@pytest.mark.parametrize("missing", ["tokenizers", "ftfy"])
 def test_a_missing_package_names_the_extra(directory: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     real = importlib.import_module
 

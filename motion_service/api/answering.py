@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from fastapi import Request
 from fastapi.responses import Response
 
-from motion_service.answer import Answer
+from motion_service.answer import MEDIA_TYPES, Answer
 from motion_service.api.cancellation import unless_disconnected
 from motion_service.api.idempotency import KeptAnswers, fingerprint, scoped_key
 from motion_service.api.negotiation import Wish, answer_to_response, with_accepted_format
+from motion_service.api.problem import problem_responses
 from motion_service.telemetry import job_id
+
+_FILE: Final = {"schema": {"type": "string", "format": "binary"}}
+MOTION_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "The motion, in the format that was asked for",
+        "content": {
+            media_type.partition(";")[0]: _FILE
+            for media_type in MEDIA_TYPES.values()
+            if media_type != "application/json"
+        },
+    },
+    **problem_responses(400, 401, 408, 413, 422, 429, 500, 503, 504, 507),
+}
+"""What routes that make motion declare besides their JSON."""
 
 
 class Answering:

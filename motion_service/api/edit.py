@@ -5,9 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from motion_service.api.answering import Answering
+from motion_service.api.answering import MOTION_RESPONSES, Answering
 from motion_service.api.idempotency import IdempotencyKey
-from motion_service.api.problem import problem_responses
 from motion_service.edit_schemas import EditRequest
 from motion_service.jobs import Jobs
 from motion_service.schemas import MotionResponse
@@ -19,9 +18,7 @@ def edit_routes(jobs: Jobs, answering: Answering) -> APIRouter:
     """The route around one pipeline."""
     router = APIRouter(tags=["motion"])
 
-    @router.post(
-        EDIT_PATH, response_model=MotionResponse, responses=problem_responses(400, 401, 413, 422, 429, 500, 503, 504)
-    )
+    @router.post(EDIT_PATH, response_model=MotionResponse, responses=MOTION_RESPONSES)
     async def edit(body: EditRequest, request: Request, key: IdempotencyKey = None) -> Response:
         """A clip of your own with a part made anew. A failure is an error, never a placeholder."""
         request_id = request.state.request_id

@@ -14,7 +14,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
-from motion_service.errors import PROBLEM_BASE, BadRequest, Busy, MotionError, NotFound, PayloadTooLarge, Unauthorized
+from motion_service import metrics
+from motion_service.errors import (
+    PROBLEM_BASE,
+    BadRequest,
+    Busy,
+    MotionError,
+    NotFound,
+    PayloadTooLarge,
+    TooSlow,
+    Unauthorized,
+)
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 _MAX_ERRORS: Final = 20
@@ -24,6 +34,8 @@ _NOT_AN_OBJECT: Final = "send one JSON object, with content-type: application/js
 
 def problem_response(error: MotionError, scope: Scope, *, errors: list[dict[str, str]] | None = None) -> Response:
     """The answer to a failed request."""
+    if isinstance(error, Busy | PayloadTooLarge | TooSlow | Unauthorized):
+        metrics.REJECTED.labels(error.problem).inc()
     return _respond(
         scope, error.status, error.problem, error.title, error.detail, error.field, errors, _error_headers(error)
     )
@@ -128,12 +140,14 @@ PROBLEM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     400: _document("The body is not JSON"),
     401: _document(Unauthorized.title),
     404: _document(NotFound.title),
+    408: _document(TooSlow.title),
     413: _document(PayloadTooLarge.title),
     422: _document("A field is not valid; the document names it"),
     429: _document("Too many requests are waiting; Retry-After says when to come again"),
     500: _document("The service failed"),
-    503: _document("The model is not loaded, and placeholders are switched off"),
+    503: _document("Not ready or going away; or the model is not loaded, and placeholders are switched off"),
     504: _document("The deadline passed, and placeholders are switched off"),
+    507: _document("The file that was to be the answer could not be written"),
 }
 """For the OpenAPI document: every problem that the routes can answer with."""
 

@@ -1,41 +1,45 @@
-"""Who may come in, and how much they may send: API keys, request ids and the body limit, as plain ASGI middleware.
+"""Who may come in, and how much they may send: API keys, their rates and the body limit, as plain ASGI middleware.
 
 With no keys configured only loopback addresses are bound, unless the operator says that something else guards the
-service. With keys every path needs one except those that only tell a status; artifact URLs are not signed yet, so
-fetching them needs the key too.
+service. With keys every path needs one except those that only tell a status, and artifacts at the signed URLs that
+answers name.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import ipaddress
-import re
 import secrets
-import time
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from motion_service.api.lifecycle import OPEN_PATHS
+from motion_service.api.limits import RateLimit
 from motion_service.api.problem import problem_response
 from motion_service.edit_schemas import MAX_EDIT_BODY
-from motion_service.errors import Forbidden, PayloadTooLarge, Unauthorized
-from motion_service.telemetry import log_event, request_id
+from motion_service.errors import Forbidden, MotionError, PayloadTooLarge, RateLimited, TooSlow, Unauthorized
+from motion_service.speak_schemas import MAX_SPEAK_BODY
 from motion_service.vrm.glb import MAX_FILE
 
 MAX_BODY: Final = 64 * 1024  # bytes
 STREAMED: Final[Mapping[tuple[str, str], int]] = {("POST", "/v1/avatars"): MAX_FILE + MAX_BODY}
 """(method, path) of the routes that read their body in pieces -> its limit in bytes, the frame of a form included."""
-LARGER: Final[Mapping[tuple[str, str], int]] = {("POST", "/v1/motion/edit"): MAX_EDIT_BODY}
+LARGER: Final[Mapping[tuple[str, str], int]] = {
+    ("POST", "/v1/motion/edit"): MAX_EDIT_BODY,
+    ("POST", "/v1/motion/speak"): MAX_SPEAK_BODY,
+}
 """(method, path) of other routes that take more -> their limit in bytes."""
-OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/startupz", "/health"})
-"""Paths that never need a key. They tell a status and nothing else."""
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+BODY_S: Final = 30.0
+"""Longest time that a body may take to arrive, unless its route reads it in pieces."""
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that make no motion: they do not count for the rate of a key."""
 
 
 def is_loopback(host: str) -> bool:
@@ -57,37 +61,6 @@ def check_exposure(host: str, has_keys: bool, allow_no_key: bool) -> None:
         )
 
 
-class RequestIdMiddleware:
-    """Gives every request an id (the client's own when it is plain), echoes it, and logs one line per request."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        sent = Headers(scope=scope).get("x-request-id", "")
-        chosen = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = chosen
-        request_id.set(chosen)
-        started, status = time.monotonic(), 0
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = chosen
-                headers["X-Content-Type-Options"] = "nosniff"
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_with_id)
-        finally:
-            took = round((time.monotonic() - started) * 1000, 1)
-            log_event("request", method=scope["method"], path=scope["path"][:200], status=status or 500, ms=took)
-
-
 class KeyMiddleware:
     """Asks for a key, ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``. Deny by default.
 
@@ -95,24 +68,50 @@ class KeyMiddleware:
     it wants to speak.
     """
 
-    def __init__(self, app: ASGIApp, keys: Iterable[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Iterable[str],
+        limit: RateLimit | None = None,
+        is_signed: Callable[[str, str], bool] = lambda path, query: False,
+        open_paths: Collection[str] = (),
+    ) -> None:
+        """``limit`` of requests of one key; ``is_signed(path, query)``: a URL that opens by itself; ``open_paths``:
+        what is open to all besides the status.
+        """
         self.app = app
+        self._open_paths = OPEN_PATHS | {*open_paths}
         self._hashes = [_hash(key) for key in keys]
+        self._limit, self._is_signed = limit or RateLimit(0), is_signed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN_PATHS or self._is_known(scope):
+        if scope["type"] not in ("http", "websocket") or scope["path"] in self._open_paths:
             return await self.app(scope, receive, send)
-        refusal = problem_response(Unauthorized("send Authorization: Bearer KEY or X-API-Key: KEY"), scope)
-        await refusal(scope, receive, send)
+        try:
+            key = self._find_key(scope)
+            if key is not None and scope.get("method") not in READING:
+                self._limit.take(key)
+            elif key is None and not self._opens(scope):
+                raise Unauthorized("send Authorization: Bearer KEY or X-API-Key: KEY")
+        except (Unauthorized, RateLimited) as error:
+            return await problem_response(error, scope)(scope, receive, send)
+        await self.app(scope, receive, send)
 
-    def _is_known(self, scope: Scope) -> bool:
+    def _opens(self, scope: Scope) -> bool:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            return False
+        return self._is_signed(scope["path"], scope.get("query_string", b"").decode("latin-1"))
+
+    def _find_key(self, scope: Scope) -> int | None:
+        """The number of the key that was sent; None for none that is known."""
         headers = Headers(scope=scope)
         scheme, _, token = headers.get("authorization", "").partition(" ")
         sent = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
         if not sent and scope["type"] == "websocket":
             sent = _key_in_protocols(scope.get("subprotocols", ()))
         digest = _hash(sent)
-        return any([secrets.compare_digest(digest, known) for known in self._hashes])  # a list: always compare all
+        matches = [secrets.compare_digest(digest, known) for known in self._hashes]  # a list: always compare all
+        return matches.index(True) if any(matches) else None
 
 
 class BodyLimitMiddleware:
@@ -134,16 +133,30 @@ class BodyLimitMiddleware:
             return await problem_response(_too_large(limit), scope)(scope, receive, send)
         if streamed is not None:
             return await self.app(scope, _bounded(receive, limit), send)
-        body, more = bytearray(), True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > limit:
-                return await problem_response(_too_large(limit), scope)(scope, receive, send)
-        await self.app(scope, _replay(bytes(body), receive), send)
+        try:
+            async with asyncio.timeout(BODY_S):
+                body = await _read(receive, limit)
+        except TimeoutError:
+            refusal: MotionError = TooSlow(f"send the body within {BODY_S:g} s", field="body")
+            return await problem_response(refusal, scope)(scope, receive, send)
+        except PayloadTooLarge as error:
+            return await problem_response(error, scope)(scope, receive, send)
+        if body is not None:
+            await self.app(scope, _replay(body, receive), send)
+
+
+async def _read(receive: Receive, limit: int) -> bytes | None:
+    """The whole body; None when the client has gone. Raises :class:`PayloadTooLarge`."""
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
 
 
 def _key_in_protocols(protocols: Iterable[str]) -> str:

@@ -26,6 +26,7 @@ class Graphs:
         self.enabled = enabled and self.device.type == "cuda"
         self._work: dict[Hashable, Work] = {}
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
+        self._times: dict[Hashable, int] = {}
         self._nbytes = 0
         if self.enabled:
             self._stream = torch.cuda.Stream(self.device, priority=priority)
@@ -56,6 +57,7 @@ class Graphs:
     def run(self, key: Hashable) -> None:
         """Do the work of ``key`` on the current stream; returns before a GPU is done. Raises KeyError if unknown."""
         work = self._work[key]
+        self._times[key] = self._times.get(key, 0) + 1
         graph = self._graphs.get(key)
         if graph is None:
             work()
@@ -66,6 +68,15 @@ class Graphs:
         """Drop one recording; its memory goes back to the pool."""
         del self._work[key]
         self._graphs.pop(key, None)
+
+    def counts(self, chosen: Callable[[Hashable], bool]) -> dict[str, int]:
+        """How often work of the chosen keys ran as a graph, and how often as it is where graphs are enabled; warm-up
+        included.
+        """
+        ran = {True: 0, False: 0}
+        for key, times in self._times.copy().items():
+            ran[key in self._graphs] += times if chosen(key) else 0
+        return {"graph_hits": ran[True], "graph_misses": ran[False] if self.enabled else 0}
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._work

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Generic, TypeVar
 
+from motion_service.engine.pulse import JOB_S
 from motion_service.errors import Cancelled
 
 Result = TypeVar("Result")
@@ -31,8 +32,10 @@ class Job(Generic[Result]):
     ``work`` gets the job itself, so that long work can call :meth:`check` between its steps.
     """
 
-    def __init__(self, work: Callable[[Job[Result]], Result]) -> None:
+    def __init__(self, work: Callable[[Job[Result]], Result], *, patience_s: float = JOB_S) -> None:
+        """``patience_s``: longest time between two checks; then the thread is taken to hang."""
         self.work = work
+        self.patience_s = patience_s
         self.between: Callable[[], None] = nothing
         """Called at each check: what else the thread has to do between the steps of this job."""
         self.state = JobState.QUEUED

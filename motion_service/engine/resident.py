@@ -53,6 +53,10 @@ class Resident(Protocol):
         """Give up the place of a run that ended, was cancelled or was lost; nothing when it has none."""
         ...
 
+    def renewed(self) -> Resident:
+        """Another one of the same weights with nothing in flight, for another thread; this one is not used any more."""
+        ...
+
     def facts(self) -> Mapping[str, Any]:
         """What an operator wants to know: JSON values."""
         ...

@@ -59,12 +59,19 @@ class SamplingRun:
     """The deadline cannot be met any more, not even alone."""
     began: float | None = None
     """When the first batch with it was handed out."""
+    company: int = 0
+    """It shares batches only with runs of the same number: 0, or another one after a batch with it has failed."""
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.steps < 1:
             raise ValueError(f"a run has at least one frame and one step, got {self.frames} and {self.steps}")
         if not self.deadline > -math.inf or not math.isfinite(self.arrival):
             raise ValueError("arrival must be finite and deadline a number or infinity")
+
+    def begin_anew(self, company: int) -> None:
+        """From the first step, among others of ``company``; it must have left the scheduler."""
+        self.done, self.began, self.company = 0, None, company
+        self.cancelled = self.late = False
 
     @property
     def remaining(self) -> int:

@@ -268,6 +268,7 @@ class Scheduler:
             candidates = [run for run in candidates if run.in_flight]
             known = set(candidates)
             candidates += [run for run in held.runs.values() if run not in known]
+        candidates = [run for run in candidates if run.company == candidates[0].company]
         lengths = best_lengths(candidates, held, max_width, self.costs)
         own, riders = take(candidates, held, max_width, head.priority, lengths)
         found = options(own, riders, held.limits, self.costs, max_width=max_width)

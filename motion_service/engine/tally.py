@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from motion_service.engine.run import Batch
@@ -28,6 +28,8 @@ class WorkerStats:
     """Denoising steps of batches."""
     clip_steps: int
     """The same of single clips; by :attr:`batch_steps`, how many clips shared one on average."""
+    widths: Mapping[int, int]
+    """How many batches had so many clips."""
 
 
 class Tally:
@@ -38,10 +40,12 @@ class Tally:
         self.busy_s = 0.0
         self._done = self._failed = self._cancelled = 0
         self._batches = self._batch_steps = self._clip_steps = 0
+        self._widths: dict[int, int] = {}
 
     def batch(self, batch: Batch) -> None:
         """A batch was handed to the device."""
         self._batches += 1
+        self._widths[len(batch.runs)] = self._widths.get(len(batch.runs), 0) + 1
         self._batch_steps += batch.num_steps
         self._clip_steps += batch.num_steps * len(batch.runs)
 
@@ -68,4 +72,5 @@ class Tally:
             batches=self._batches,
             batch_steps=self._batch_steps,
             clip_steps=self._clip_steps,
+            widths=self._widths.copy(),
         )

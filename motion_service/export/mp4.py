@@ -82,7 +82,7 @@ def write_mp4(clip: VrmClip, path: str | PathLike[str], title: str = "", size: i
     size -= size % 2
     stride = math.ceil(clip.fps / MAX_VIDEO_FPS)
     rate = Fraction(clip.fps / stride).limit_denominator(1001)
-    _encode(_frames(clip, stride, title, size), path, rate, size, size)
+    encode_pictures(_frames(clip, stride, title, size), path, rate, size, size)
 
 
 def write_grid(rows: Sequence[Sequence[PathLike[str]]], path: str | PathLike[str]) -> None:
@@ -96,7 +96,9 @@ def write_grid(rows: Sequence[Sequence[PathLike[str]]], path: str | PathLike[str
         opened = [[stack.enter_context(av.open(str(video))) for video in row] for row in shown]
         rate = opened[0][0].streams.video[0].average_rate
         tiles = [[_tiles(video) for video in row] for row in opened]
-        _encode(_grid_frames(tiles), path, rate or Fraction(1), GRID_TILE * len(shown[0]), GRID_TILE * len(shown))
+        encode_pictures(
+            _grid_frames(tiles), path, rate or Fraction(1), GRID_TILE * len(shown[0]), GRID_TILE * len(shown)
+        )
 
 
 def _tiles(video: InputContainer) -> Iterator[Bytes]:
@@ -115,7 +117,9 @@ def _grid_frames(tiles: Sequence[Sequence[Iterator[Bytes]]]) -> Iterator[Bytes]:
         yield np.concatenate([np.concatenate(latest[i : i + width], axis=1) for i in range(0, len(latest), width)])
 
 
-def _encode(pictures: Iterable[Bytes], path: str | PathLike[str], rate: Fraction, width: int, height: int) -> None:
+def encode_pictures(
+    pictures: Iterable[Bytes], path: str | PathLike[str], rate: Fraction, width: int, height: int
+) -> None:
     """RGB pictures (height, width, 3), both even, to an mp4 of ``rate`` frames a second."""
     codec, options = _encoder()
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:

@@ -23,8 +23,9 @@ def unit_quats(track: Tensor) -> Tensor:
 
     One that only rounding put off unit length, as in a clip read from a file, stays as it is, so that its digits do.
     """
-    length = torch.linalg.vector_norm(track, dim=-1, keepdim=True)
-    return torch.where((length - 1).abs() < _ROUNDING, track, normalize(track))
+    length = torch.sqrt(track.square() @ track.new_ones(4))[..., None]
+    kept = (length - 1).abs() < _ROUNDING
+    return track if bool(kept.all()) else torch.where(kept, track, normalize(track))
 
 
 def clip_for_body(clip: VrmClip, body: Body) -> VrmClip:

@@ -44,11 +44,11 @@ def texts_between(times: Sequence[bytes], keys: tuple[str, ...]) -> tuple[bytes,
     return tuple(texts)
 
 
-def keyframes(between: Sequence[bytes], numbers: Sequence[bytes]) -> orjson.Fragment:
+def keyframes(between: Sequence[bytes], numbers: Sequence[bytes], end: bytes = b"}]") -> orjson.Fragment:
     """One track as the JSON list ``[{"t": .., key: .., ..}, ..]``, its numbers frame after frame."""
-    text = [b""] * (2 * len(between))
-    text[::2], text[1::2] = between, numbers
-    return orjson.Fragment(b"".join((*text, b"}]")))
+    text = [end] * (2 * len(between) + 1)
+    text[:-1:2], text[1::2] = between, numbers
+    return orjson.Fragment(b"".join(text))
 
 
 @lru_cache(maxsize=16)
@@ -63,12 +63,21 @@ def _track(clip: VrmClip, track: Tensor, *keys: str) -> orjson.Fragment:
     return keyframes(between, number_texts(track.detach().float().cpu().numpy()))
 
 
-def _rotations(clip: VrmClip) -> dict[str, orjson.Fragment]:
-    """Every bone's track; the numbers of all of them are written at once."""
+@lru_cache(maxsize=8)
+def _texts_of_tracks(num_frames: int, fps: float, bones: tuple[str, ...]) -> tuple[bytes, ...]:
+    """What stands before each number of ``{bone: [{"t": .., "x": .., ..}, ..], ..}``."""
+    first, *later = _texts_between(num_frames, fps, ("x", "y", "z", "w"))
+    starts = (b'"' + bone.encode() + b'":' + first for bone in bones)
+    texts = [text for start in starts for text in (b"}]," + start, *later)]
+    texts[0] = b"{" + texts[0].removeprefix(b"}],")
+    return tuple(texts)
+
+
+def _rotations(clip: VrmClip) -> orjson.Fragment:
+    """The tracks of all bones, written at once."""
     tracks = unit_quats(torch.stack([*clip.rotations.values()]))  # (J, T, 4)
-    numbers, size = number_texts(tracks.detach().float().cpu().numpy()), 4 * clip.num_frames
-    between = _texts_between(clip.num_frames, clip.fps, ("x", "y", "z", "w"))
-    return {bone: keyframes(between, numbers[size * i : size * (i + 1)]) for i, bone in enumerate(clip.rotations)}
+    between = _texts_of_tracks(clip.num_frames, clip.fps, tuple(clip.rotations))
+    return keyframes(between, number_texts(tracks.detach().float().cpu().numpy()), b"}]}")
 
 
 def clip_to_fragments(clip: VrmClip) -> dict[str, Any]:

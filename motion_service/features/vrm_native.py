@@ -25,17 +25,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from motion_service.clips import FeatureClip, VrmClip
 from motion_service.geometry.kinematics import forward_kinematics
+from motion_service.geometry.planes import multiply, to_tensor, turn_about, unroll
+from motion_service.geometry.planes import rot6d_to_quat as rot6d_to_quat_planes
 from motion_service.geometry.rotation import (
     quat_multiply,
     quat_rotate,
     quat_to_rot6d,
     quat_twist_angle,
-    quat_unroll,
     rot6d_to_quat,
     yaw_to_quat,
 )
@@ -171,12 +173,17 @@ def vrm_to_features(clip: VrmClip) -> tuple[FeatureClip, RootStart]:
 
 def features_to_vrm(clip: FeatureClip, start: RootStart | None = None) -> VrmClip:
     """Features to a clip of the canonical body, quaternion signs continuous over time."""
-    local, hips = features_to_bones(clip.features, start, clip.fps)
-    tracks = quat_unroll(local.movedim(0, -2))  # (21, T, 4)
+    features = clip.features.detach().cpu()
+    yaw, x, z = features_to_places(features, start or RootStart(), clip.fps).numpy().T.astype(np.float32)
+    columns = np.ascontiguousarray(features[:, HIPS_ROT6D.start : LOCAL_ROT6D.stop].numpy().T)
+    local = rot6d_to_quat_planes(columns.reshape(NUM_BONES, 6, -1).swapaxes(0, 1))  # (4, 21, T)
+    local[:, 0] = multiply(turn_about(_UP.numpy()[:, None], yaw), local[:, 0])
+    tracks = to_tensor(unroll(local))  # (21, T, 4)
+    hips = to_tensor(np.array([x, features[:, ROOT_HEIGHT.start].numpy(), z]))
     return VrmClip(
         rotations=dict(zip(CANONICAL_BONES, tracks.unbind(0), strict=True)),
         hips=hips,
-        contacts=clip.features[:, CONTACTS].clamp(0, 1),
+        contacts=features[:, CONTACTS].clamp(0, 1),
         fps=clip.fps,
         rest_hips_height=CANONICAL_HIPS_HEIGHT,
     )

@@ -1,1 +1,1 @@
-"""Rotations and kinematic chains: pure functions on tensors of any batch shape."""
+"""Rotations and kinematic chains: pure functions on tensors of any batch shape, or on planes of numpy."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import torch
 from torch import Tensor
 
+from motion_service.mdm.fast_device import has_little_memory
 from motion_service.mdm.fast_plain import advance_plain, predict_plain
 from motion_service.mdm.fast_pool import Front, Pool
 from motion_service.mdm.fast_weights import TextState, fold_text, pack_weights
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 Engine = Literal["plain", "few", "many"]
 
+LITTLE_LONGEST: Final = 128
+"""Rows of a clip whose keys and values few rows hold at once, where shared memory is short."""
 FEW_ROWS: Final = 480
 """Up to here (both halves counted) own products are faster; measured on one H100, docs/engine-notes.md."""
 LONGEST: Final = 256
@@ -116,7 +119,8 @@ class FastDenoiser:
         """Which engine steps these clips fastest."""
         if not front.pool.kernels:
             return "plain"
-        return "few" if 2 * front.rows <= FEW_ROWS else "many"
+        fits = front.longest <= LITTLE_LONGEST or not has_little_memory(self.device)
+        return "few" if 2 * front.rows <= FEW_ROWS and fits else "many"
 
     @torch.inference_mode()
     def step(self, front: Front, *, engine: Engine | None = None, count: int = 1) -> None:

@@ -346,8 +346,7 @@ def cross_kernel(
         level = tl.load(plan).to(tl.int32) * LAYERS + LAYER
         vector = tl.load(TIMES + (level * 2 + half) * D + n) + tl.load(SHIFT + (text * 2 + half) * D + n)
         scale = tl.load(NORM1 + n).to(tl.float32)
-        vector += tl.load(NORM1 + D + n).to(tl.float32)
-        out = tl.zeros((BM, BN), tl.float32) + vector[None, :]
+        out = tl.zeros((BM, BN), tl.float32) + (vector + tl.load(NORM1 + D + n).to(tl.float32))[None, :]
         if L > 0 and half == 0:
             m = tl.arange(0, H * L)
             keys = tl.load(KEYS + (text * (H * L)).to(tl.int64) * D + m[None, :] * D + k[:, None])
@@ -357,8 +356,8 @@ def cross_kernel(
             y, part = _whole_and_part(Y, row, inside, k, n, D, BN)
             mean, rate = _moments(y, D)
             if count == 1:
-                scores = scores_of(y, keys, SUMS, BIAS, text, mean, rate, H * L)
-                out = tl.dot(by_head(scores, BM, H, L).to(values.dtype), values, out, input_precision="ieee")
+                shares = by_head(scores_of(y, keys, SUMS, BIAS, text, mean, rate, H * L), BM, H, L)
+                out = tl.dot(shares.to(values.dtype), values, out, input_precision="ieee")
             else:
                 out = _add_long_text(
                     out, y, mean, rate, entry + 1, count, KEYS, SUMS, BIAS, VALUES, LAYER, LAYERS, k, n, BM, H, L, D

@@ -7,22 +7,43 @@ the other. Inside :func:`compile_ahead` nothing is launched; what launches would
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any, Final
 
 import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]
+from triton.runtime.errors import OutOfResources  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 _COMPILES: Final = ContextVar("compiles", default=False)
 
 
+_STAGES: dict[Hashable, int] = {}
+"""Kernels, with their tiles, that this GPU has no shared memory for at the stages they ask for -> stages that fit."""
+
+
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **options: Any) -> None:
-    """Launch a kernel on the current stream; inside :func:`compile_ahead` only have it compiled."""
+    """Launch a kernel on the current stream; inside :func:`compile_ahead` only have it compiled.
+
+    Tiles are chosen for GPUs with 227 KiB of shared memory a block. Where there is less (99 KiB on sm_120 and sm_121)
+    a kernel reads ahead fewer stages, which takes less memory and some speed. Raises Triton's OutOfResources where one
+    stage is too much.
+    """
+    key = (kernel, *sorted(options.items()))
+    if key in _STAGES:
+        options["num_stages"] = _STAGES[key]
     if _COMPILES.get():
         kernel.warmup(*args, grid=grid, **options)
-    else:
-        kernel[grid](*args, **options)
+        return
+    while True:
+        try:
+            kernel[grid](*args, **options)
+            return
+        except OutOfResources:
+            if options.get("num_stages", 1) <= 1:
+                raise
+            options["num_stages"] -= 1
+            _STAGES[key] = options["num_stages"]
 
 
 @contextlib.contextmanager
@@ -41,4 +62,9 @@ def compile_ahead(threads: int) -> Iterator[None]:
 
 def _mode(pool: ThreadPoolExecutor) -> contextlib.AbstractContextManager[object]:
     mode = getattr(triton, "AsyncCompileMode", None)
-    return contextlib.nullcontext() if mode is None else mode(pool, ignore_errors=True)
+    if mode is None:
+        return contextlib.nullcontext()
+    try:
+        return mode(pool, ignore_errors=True)  # type: ignore[no-any-return]
+    except TypeError:  # Triton 3.5, which comes with torch 2.9, knows no such option: the first error ends the block
+        return mode(pool)  # type: ignore[no-any-return]

@@ -14,10 +14,19 @@ import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]
 from torch import Tensor
 
 from motion_service.mdm import kernels
+from motion_service.mdm.fast_device import has_little_memory
 from motion_service.mdm.fast_pool import Front
 from motion_service.mdm.fast_weights import FastWeights
 from motion_service.mdm.kernels_compile import launch
-from motion_service.mdm.kernels_launch import AT_ONCE, NOT, Folded, Folds, Tile, launch_cross, score_scale
+from motion_service.mdm.kernels_launch import (
+    AT_ONCE,
+    NOT,
+    Folded,
+    Folds,
+    Tile,
+    launch_cross,
+    score_scale,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +80,23 @@ FROM_150_ROWS: Final = Tiles(
 """The longest clip alone, or a few windows."""
 
 
-def tiles_for(rows: int) -> Tiles:
+LITTLE_MEMORY: Final = Tiles(
+    embed=Tile(64, 32, 4),
+    qkv=Tile(32, 64, 4),
+    attention=Tile(16, 0, 4),
+    out=Tile(32, 64, 4),
+    cross=Tile(16, 64, 4),
+    wide=Tile(32, 64, 4),
+    narrow=Tile(16, 32, 4),
+    last=Tile(16, 32, 4),
+)
+"""At most 99 KiB of shared memory each, for sm_120 and sm_121 (DGX Spark). Compiled for those, never measured there."""
+
+
+def tiles_for(rows: int, *, little_memory: bool = False) -> Tiles:
     """The fastest that were found for so many rows of the conditional half."""
+    if little_memory:
+        return LITTLE_MEMORY
     if rows <= 80:
         return UP_TO_80_ROWS
     return MORE_ROWS if rows < 150 else FROM_150_ROWS
@@ -108,7 +132,7 @@ class FewRows:
         self.max_rows = max_rows
         self._weights, self._folds = weights, folds
         self._early = AT_ONCE if early else NOT
-        self._tiles = tiles
+        self._tiles, self._little_memory = tiles, has_little_memory(weights.device)
         self._scratch = self._new_scratch(2 * max_rows)
 
     def _new_scratch(self, rows: int) -> _Scratch:
@@ -136,7 +160,7 @@ class FewRows:
     def advance(self, front: Front, ahead: int) -> None:
         """One step of every seated clip, ``ahead`` steps after those that are counted."""
         weights, folds, s, rows = self._weights, self._folds, self._scratch, 2 * front.rows
-        tiles = self._tiles or tiles_for(front.rows)
+        tiles = self._tiles or tiles_for(front.rows, little_memory=self._little_memory)
         self._embed(front, tiles.embed)
         before: _Norm | None = None
         for i, layer in enumerate(weights.layers):

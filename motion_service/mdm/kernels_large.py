@@ -143,11 +143,29 @@ def product_kernel(
 
 
 @triton.jit
-def _begin_long_text(
+def _shares(
     scores, Y, row, inside, mean, rate, MORE, ENTRY, count, KEYS, SUMS, BIAS, LAYER, LAYERS,
     D: tl.constexpr, H: tl.constexpr, L: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Shares (BM, H * L) of the first entry of a text, whose scores are given; those of the others go into MORE."""
+    """Shares (BM, H * L) of a text's first entry, by products (BM, H * L) with its keys; of the others into MORE."""
+    text = tl.load(ENTRY + 1) * LAYERS + LAYER
+    m = tl.arange(0, H * L)
+    scores = (scores - mean[:, None] * tl.load(SUMS + text * (H * L) + m)[None, :]) * rate[:, None]
+    scores += tl.load(BIAS + text * (H * L) + m)[None, :]
+    shares = by_head(scores, BM, H, L)
+    if count > 1:
+        shares = _shares_of_long_text(
+            scores, Y, row, inside, mean, rate, MORE, ENTRY, count, KEYS, SUMS, BIAS, LAYER, LAYERS, D, H, L, BM, BC
+        )
+    return shares
+
+
+@triton.jit
+def _shares_of_long_text(
+    scores, Y, row, inside, mean, rate, MORE, ENTRY, count, KEYS, SUMS, BIAS, LAYER, LAYERS,
+    D: tl.constexpr, H: tl.constexpr, L: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """The same, where scores of the first entry are given."""
     m = tl.arange(0, H * L)
     peak, total = tl.full((BM, H), -1e9, tl.float32), tl.zeros((BM, H), tl.float32)
     peak, total = peak_and_total(scores, peak, total, BM, H, L)
@@ -170,6 +188,37 @@ def _begin_long_text(
         tl.store(MORE + i * (H * L), shares_of(other, peak, total, BM, H, L), mask=inside[:, None])
     tl.debug_barrier()
     return shares_of(scores, peak, total, BM, H, L)
+
+
+@triton.jit
+def _scores_and_moments(
+    Y, row, inside, KEYS, D: tl.constexpr, HL: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr
+):  # fmt: skip
+    """Products (BM, HL) of rows with keys, nothing for HL = 0, and the moments of the rows."""
+    m = tl.arange(0, HL if HL > 0 else 16)
+    scores = tl.zeros((BM, HL if HL > 0 else 16), tl.float32)
+    total, squares = tl.zeros((BM, BC), tl.float32), tl.zeros((BM, BC), tl.float32)
+    for c in range(0, D, BC):
+        n = c + tl.arange(0, BC)
+        y = tl.load(Y + row[:, None] * D + n[None, :], mask=inside[:, None], other=0.0)
+        if HL > 0:
+            scores = tl.dot(y, tl.load(KEYS + m[None, :] * D + n[:, None]), scores, input_precision="ieee")
+        y = y.to(tl.float32)
+        total += y
+        squares += y * y
+    mean, rate = _moments_from(tl.sum(total, 1), tl.sum(squares, 1), D)
+    return scores, mean, rate
+
+
+@triton.jit
+def _add_later(y, MORE, inside, ENTRY, count, VALUES, LAYER, LAYERS, n, m, D: tl.constexpr, HL: tl.constexpr):
+    """What the other entries of a long text add to columns n."""
+    for i in tl.range(1, count, num_stages=1):
+        at = ((tl.load(ENTRY + 1 + i) * LAYERS + LAYER) * HL).to(tl.int64) * D
+        values = tl.load(VALUES + at + m[:, None] * D + n[None, :])
+        shares = tl.load(MORE + i * HL, mask=inside[:, None], other=0.0)
+        y = tl.dot(shares.to(values.dtype), values, y, input_precision="ieee")
+    return y
 
 
 @triton.jit(do_not_specialize=["B", "R", "LONGEST", "AHEAD", "STEPS", "LAYER", "LAYERS"])
@@ -200,31 +249,14 @@ def cross_kernel(
         level = tl.load(plan).to(tl.int32) * LAYERS + LAYER
         m = tl.arange(0, H * L if L > 0 else 16)
         keys_at = (text * (H * L)).to(tl.int64) * D
-        total, squares = tl.zeros((BM, BC), tl.float32), tl.zeros((BM, BC), tl.float32)
-        if L > 0:
-            scores = tl.zeros((BM, H * L), tl.float32)
         _await(EARLY)
-        for c in range(0, D, BC):
-            n = c + tl.arange(0, BC)
-            y = tl.load(Y + row[:, None] * D + n[None, :], mask=inside[:, None], other=0.0)
-            if L > 0:
-                keys = tl.load(KEYS + keys_at + m[None, :] * D + n[:, None])
-                scores = tl.dot(y, keys, scores, input_precision="ieee")
-            y = y.to(tl.float32)
-            total += y
-            squares += y * y
-        mean, rate = _moments_from(tl.sum(total, 1), tl.sum(squares, 1), D)
+        scores, mean, rate = _scores_and_moments(Y, row, inside, KEYS + keys_at, D, H * L, BM, BC)
         if L > 0:
-            scores = (scores - mean[:, None] * tl.load(SUMS + text * (H * L) + m)[None, :]) * rate[:, None]
-            scores += tl.load(BIAS + text * (H * L) + m)[None, :]
-            shares = by_head(scores, BM, H, L).to(VALUES.dtype.element_ty)
             count = tl.load(entry) if MOST > 1 else 1
             more = SCORES + to[:, None] * (MOST * H * L) + m[None, :]
-            if count > 1:
-                shares = _begin_long_text(
-                    scores, Y, row, inside, mean, rate, more, entry, count, KEYS, SUMS, BIAS, LAYER, LAYERS,
-                    D, H, L, BM, BC,
-                ).to(VALUES.dtype.element_ty)  # fmt: skip
+            shares = _shares(
+                scores, Y, row, inside, mean, rate, more, entry, count, KEYS, SUMS, BIAS, LAYER, LAYERS, D, H, L, BM, BC
+            ).to(VALUES.dtype.element_ty)
         total, squares = tl.zeros((BM, BC), tl.float32), tl.zeros((BM, BC), tl.float32)
         for c in range(0, D, BC):
             n = c + tl.arange(0, BC)
@@ -235,11 +267,7 @@ def cross_kernel(
             if L > 0:
                 values = tl.load(VALUES + keys_at + m[:, None] * D + n[None, :])
                 y = tl.dot(shares, values, y, input_precision="ieee")
-                for i in tl.range(1, count, num_stages=1):
-                    after = (tl.load(entry + 1 + i) * LAYERS + LAYER) * (H * L)
-                    values = tl.load(VALUES + after.to(tl.int64) * D + m[:, None] * D + n[None, :])
-                    later = tl.load(more + i * (H * L), mask=inside[:, None], other=0.0)
-                    y = tl.dot(later.to(values.dtype), values, y, input_precision="ieee")
+                y = _add_later(y, more, inside, entry, count, VALUES, LAYER, LAYERS, n, m, D, H * L)
             tl.store(OUT + to[:, None] * D + n[None, :], y.to(OUT.dtype.element_ty), mask=inside[:, None])
             total += y
             squares += y * y

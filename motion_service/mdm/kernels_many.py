@@ -6,7 +6,7 @@ norm costs no pass of its own: products read sums before the norm and correct be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from triton.tools.tensor_descriptor import (  # type: ignore[import-not-found, i
 )
 
 from motion_service.mdm import kernels, kernels_between, kernels_large
+from motion_service.mdm.fast_device import has_little_memory
 from motion_service.mdm.fast_pool import Front
 from motion_service.mdm.fast_weights import FastWeights
 from motion_service.mdm.kernels_compile import launch
@@ -92,9 +93,16 @@ MORE_ROWS: Final = ManyTiles(
 )
 
 
-def tiles_for(rows: int) -> ManyTiles:
+LITTLE_MEMORY: Final = replace(UP_TO_4096_ROWS, cross=MORE_ROWS.cross, without=MORE_ROWS.without)
+"""At most 99 KiB of shared memory each, for sm_120 and sm_121; wider products get along with fewer stages there, see
+:func:`~motion_service.mdm.kernels_compile.launch`."""
+
+
+def tiles_for(rows: int, *, little_memory: bool = False) -> ManyTiles:
     """For so many rows of the conditional half."""
-    return UP_TO_4096_ROWS if 2 * rows <= 4096 else MORE_ROWS
+    if 2 * rows > 4096:
+        return MORE_ROWS
+    return LITTLE_MEMORY if little_memory else UP_TO_4096_ROWS
 
 
 class _Sums(NamedTuple):
@@ -111,7 +119,7 @@ class ManyRows:
 
     def __init__(self, weights: FastWeights, folds: Folds, *, early: bool, tiles: ManyTiles | None = None) -> None:
         """``early``: programmatic dependent launch, which needs a GPU of compute capability 9 or more."""
-        self._tiles = tiles
+        self._tiles, self._little_memory = tiles, has_little_memory(weights.device)
         self._early = AT_THE_END if early else NOT
         self._weights, self._folds = weights, folds
         on_gpu = weights.device.type == "cuda"
@@ -119,7 +127,7 @@ class ManyRows:
 
     def advance(self, front: Front, ahead: int) -> None:
         """One step of every seated clip, ``ahead`` steps after those that are counted."""
-        tiles = self._tiles or tiles_for(front.rows)
+        tiles = self._tiles or tiles_for(front.rows, little_memory=self._little_memory)
         before: _Sums | None = None
         for layer in range(len(self._weights.layers)):
             before = self._layer(front, ahead, layer, before, tiles)

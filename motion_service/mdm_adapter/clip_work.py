@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import time
 from collections.abc import Iterable
@@ -12,11 +13,14 @@ from typing import Final, cast
 import numpy as np
 from torch import Tensor
 
+from motion_service import metrics
 from motion_service.clips import TextEmbedding
 from motion_service.diffusion.schedule import Schedule, Step, Variance, evenly_spaced, respace
+from motion_service.engine.guard import Engine
 from motion_service.engine.run import Priority, SamplingRun
-from motion_service.engine.worker import Worker
+from motion_service.errors import NonFiniteOutput
 from motion_service.source import LiveOrder
+from motion_service.telemetry import log_event
 
 _numbers: Final = itertools.count()
 
@@ -57,13 +61,38 @@ def order_to_urgency(order: LiveOrder) -> Urgency:
 
 
 async def sample_clip(
-    worker: Worker, model: str, work: ClipWork, urgency: Urgency | None = None
+    worker: Engine, model: str, work: ClipWork, urgency: Urgency | None = None
 ) -> tuple[Tensor, float]:
     """Normalised features (T, F) float32 on the CPU, and the seconds that the run waited for its first step.
 
-    Raises what the worker raises; cancelling the wait ends the run at its next step.
+    Numbers that are not finite are made once more in float32. Raises NonFiniteOutput, and what the worker raises;
+    cancelling the wait ends the run at its next step.
     """
-    urgency = urgency or Urgency()
+    features, waited_s = await _sample_once(worker, model, work, urgency or Urgency())
+    if is_finite(features):
+        return features, waited_s
+    metrics.NOT_FINITE.inc()
+    log_event("numbers not finite, made again in float32", level=logging.WARNING, model=model)
+    try:
+        features, again_s = await _sample_once(worker, exact_name(model), work, urgency or Urgency())
+    except ValueError as error:  # there is no such model
+        raise NonFiniteOutput() from error
+    if not is_finite(features):
+        raise NonFiniteOutput("the model returned numbers that are not finite; are its weights damaged?")
+    return features, waited_s + again_s
+
+
+def exact_name(model: str) -> str:
+    """The same network in float32, one clip at a time: for what its fast twin made a mess of."""
+    return f"{model} (float32)"
+
+
+def is_finite(features: Tensor) -> bool:
+    """Whether all numbers are: one that is not makes the sum like it."""
+    return math.isfinite(float(features.sum()))
+
+
+async def _sample_once(worker: Engine, model: str, work: ClipWork, urgency: Urgency) -> tuple[Tensor, float]:
     run = SamplingRun(
         id=f"{model}-{next(_numbers)}",
         model=model,

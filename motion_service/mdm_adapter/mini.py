@@ -18,7 +18,7 @@ from torch import Tensor
 from motion_service.clips import FeatureClip, TextEmbedding, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly
 from motion_service.diffusion.schedule import Schedule, Step, named_schedule
-from motion_service.engine.worker import Worker
+from motion_service.engine.guard import Engine
 from motion_service.errors import CheckpointMismatch
 from motion_service.features.vrm_native import CONTACTS
 from motion_service.mdm.checkpoint import Checkpoint
@@ -27,6 +27,7 @@ from motion_service.mdm_adapter.clip_work import ClipWork, StepTable, Urgency, s
 from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_cues
 from motion_service.mdm_adapter.residents import EngineSettings, add_network
 from motion_service.mdm_adapter.stopwatch import Stopwatch
+from motion_service.progress import expect
 from motion_service.source import SourceClip, SourceRequest
 from motion_service.text_encoder import TextEncoder
 
@@ -57,7 +58,7 @@ class DiffusionSource:
         self,
         checkpoint: Checkpoint,
         encoder: TextEncoder,
-        worker: Worker,
+        worker: Engine,
         *,
         name: str = "mini",
         settings: EngineSettings | None = None,
@@ -91,6 +92,7 @@ class DiffusionSource:
         warnings += misread(cues, readings, self.name, self._known)
         watch.lap("text")
         spans = cues_to_windows(cues, self._config.network.predict_frames)
+        expect(len(spans) * len(sampling.steps))
         parts, prefix = [], self._first_prefix
         for index, (cue, frames) in enumerate(spans):
             window, waited_s = await self.sample_window(

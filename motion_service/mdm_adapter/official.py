@@ -212,7 +212,7 @@ class OfficialSampler:
         return inpainted(denoise, conditions.keep.to(self.device), conditions.motion.to(self.device))
 
     def shrink(self) -> None:
-        """Keep the network in the dtype that it computes in. What others have packed from it stays as exact as it was."""
+        """Keep the network in the dtype that it computes in. What others have packed from it stays as it was."""
         if self._casts:
             self.network.to(self._autocast)
 

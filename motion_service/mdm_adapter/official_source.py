@@ -16,8 +16,8 @@ from torch import Tensor
 
 from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding
 from motion_service.diffusion.schedule import Step
+from motion_service.engine.guard import Engine
 from motion_service.engine.job import Job
-from motion_service.engine.worker import Worker
 from motion_service.errors import BadRequest
 from motion_service.features.humanml3d import HUMANML3D_FPS, features_to_end
 from motion_service.features.prefixes import choose_prefix, load_prefixes
@@ -28,6 +28,7 @@ from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_captio
 from motion_service.mdm_adapter.official import MAX_FRAMES, Conditions, OfficialSampler, Run, seeded_draw
 from motion_service.mdm_adapter.residents import EngineSettings, Models, add_network
 from motion_service.mdm_adapter.stopwatch import Stopwatch
+from motion_service.progress import expect
 from motion_service.source import SourceClip, SourceRequest
 from motion_service.text_encoder import encode_texts
 
@@ -39,7 +40,7 @@ class OfficialSource:
     """A :class:`~motion_service.source.MotionSource` on an official checkpoint."""
 
     def __init__(
-        self, name: str, sampler: OfficialSampler, worker: Worker, settings: EngineSettings | None = None
+        self, name: str, sampler: OfficialSampler, worker: Engine, settings: EngineSettings | None = None
     ) -> None:
         """``name``: the provider name, mdm, mdm-encoder or dip."""
         self.name = name
@@ -100,6 +101,7 @@ class OfficialSource:
         """De-normalised features (T, 263) of all windows, one after the other."""
         spec = self.sampler.spec
         spans = cues_to_windows(cues, spec.predict_frames)
+        expect(len(spans) * len(self.sampler.steps(run)))
         place = RootStart()
         prefix = self.sampler.normalise(load_prefixes()[choose_prefix(cues[0].text)])[-spec.context_frames :]
         parts = []

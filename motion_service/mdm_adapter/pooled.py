@@ -6,9 +6,9 @@ only uploads what is new and launches graphs; results come back in one copy whil
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
-import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,6 +28,7 @@ from motion_service.mdm.fast import FastDenoiser
 from motion_service.mdm.fast_pool import Front, Pool, Start, new_plan
 from motion_service.mdm_adapter.clip_work import ClipWork
 from motion_service.mdm_adapter.text_shelf import TextShelf
+from motion_service.mdm_adapter.tickets import EventTicket, HostEvent
 from motion_service.telemetry import log_event
 
 EncodeTarget = Callable[[Tensor, Tensor], Tensor]
@@ -77,24 +78,6 @@ class _TextPart(NamedTuple):
     target: Tensor | None  # (D,)
 
 
-class EventTicket:
-    """A batch on a stream of the GPU, between two events."""
-
-    def __init__(self, started: Any, ended: Any, results: Mapping[str, Tensor]) -> None:
-        self._started, self._ended, self._results = started, ended, results
-
-    @property
-    def done(self) -> bool:
-        return bool(self._ended.query())
-
-    def wait(self) -> float:
-        self._ended.synchronize()
-        return float(self._started.elapsed_time(self._ended))
-
-    def results(self) -> Mapping[str, Tensor]:
-        return self._results
-
-
 class PooledResident:
     """See the module."""
 
@@ -116,8 +99,11 @@ class PooledResident:
         self._build(kernels=True)
 
     def _build(self, *, kernels: bool) -> None:
-        sizes = self._sizes
         self._fast = self._new_fast(kernels)
+        self._make_places()
+
+    def _make_places(self) -> None:
+        sizes = self._sizes
         self._pool: Pool = self._fast.new_pool(
             *(sizes.slots, sizes.lengths[-1], sizes.steps, sizes.entries, sizes.columns),
             most_entries=MOST_ENTRIES if sizes.columns > 1 else 1,
@@ -143,8 +129,7 @@ class PooledResident:
                 raise
             self._reason = f"own kernels failed ({type(error).__name__})"
             log_event("own kernels failed, plain PyTorch runs instead", level=logging.WARNING, error=error)
-            for key in [key for key in self._graphs.keys if self._is_mine(key)]:
-                self._graphs.forget(key)
+            self._forget_graphs()
             self._build(kernels=False)
             self._prepare(costs)
 
@@ -215,7 +200,10 @@ class PooledResident:
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> Ticket:
-        """Enqueue the steps of ``batch``; what ends with it is copied to the host behind them."""
+        """Enqueue the steps of ``batch``; what ends with it is copied to the host behind them.
+
+        Memory that is missing in the middle of it is no DeviceFull: clips have changed and must begin anew.
+        """
         try:
             self._begin([run for run in batch.runs if run.id not in self._slots])
             front = self._front(batch.bucket, batch.width)
@@ -224,6 +212,7 @@ class PooledResident:
                 front.seat(seats)
             started, ended = self._event(), self._event()
             started.record()
+            stepped = True
             if batch.mode == "loop":
                 self._run(("loop", batch.bucket, batch.width))
             else:
@@ -233,6 +222,8 @@ class PooledResident:
             ended.record()
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
+            if stepped:  # clips may have changed: they have to begin anew
+                raise
             raise DeviceFull("the GPU has no memory for this batch") from error
         return EventTicket(started, ended, results)
 
@@ -242,6 +233,13 @@ class PooledResident:
             self._free.append(slot)
             self._shelf.give_back(self._keys.pop(run.id))
 
+    def renewed(self) -> PooledResident:
+        """The weights are shared: they are only read."""
+        fresh = copy.copy(self)
+        fresh._forget_graphs()
+        fresh._make_places()
+        return fresh
+
     def facts(self) -> Mapping[str, Any]:
         kernels = self._pool.kernels
         return {
@@ -250,6 +248,7 @@ class PooledResident:
             "device": self._fast.device.type,
             "dtype": str(self._fast.weights.dtype).removeprefix("torch."),
             "graphs": sum(self._is_mine(key) for key in self._graphs.keys) if self._graphs.enabled else 0,
+            **self._graphs.counts(self._is_mine),
             "widest": self.limits.batches[-1],
             "in_flight": len(self._slots),
             "memory_mb": round(self.nbytes / 2**20),
@@ -330,7 +329,7 @@ class PooledResident:
 
     def _event(self) -> Any:
         on_gpu = self._fast.device.type == "cuda"
-        return torch.cuda.Event(enable_timing=True) if on_gpu else _HostEvent()
+        return torch.cuda.Event(enable_timing=True) if on_gpu else HostEvent()
 
     # --- graphs -------------------------------------------------------------------------------------------------------
 
@@ -362,26 +361,12 @@ class PooledResident:
     def _run(self, key: tuple[Hashable, ...]) -> None:
         self._graphs.run((self._name, *key))
 
+    def _forget_graphs(self) -> None:
+        for key in [key for key in self._graphs.keys if self._is_mine(key)]:
+            self._graphs.forget(key)
+
     def _is_mine(self, key: Hashable) -> TypeGuard[tuple[Hashable, ...]]:
         return isinstance(key, tuple) and key[0] == self._name
-
-
-class _HostEvent:
-    """A mark in time on a device that does everything at once."""
-
-    at = 0.0
-
-    def record(self) -> None:
-        self.at = time.perf_counter()
-
-    def query(self) -> bool:
-        return True
-
-    def synchronize(self) -> None:
-        pass
-
-    def elapsed_time(self, other: _HostEvent) -> float:
-        return 1000 * (other.at - self.at)
 
 
 def _text_key(work: ClipWork) -> Hashable:

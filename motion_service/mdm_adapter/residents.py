@@ -11,11 +11,12 @@ from torch import Tensor
 
 from motion_service.clips import TextEmbedding
 from motion_service.engine.graphs import Graphs
-from motion_service.engine.worker import Worker
+from motion_service.engine.guard import Engine
 from motion_service.mdm.fast import FastDenoiser, supports
 from motion_service.mdm.network import Denoiser
+from motion_service.mdm_adapter.clip_work import exact_name
 from motion_service.mdm_adapter.pooled import EncodeTarget, PooledResident, Sizes
-from motion_service.mdm_adapter.stepwise import StepwiseResident, fast_condition, plain_condition
+from motion_service.mdm_adapter.stepwise import StepwiseResident, exact_condition, fast_condition, plain_condition
 
 LONG_TEXTS: Final = "(long texts)"
 """Behind the name of a network: its model for texts that batches have no room for."""
@@ -74,7 +75,7 @@ class Models:
 
 
 def add_network(
-    worker: Worker,
+    worker: Engine,
     name: str,
     network: Denoiser,
     num_times: int,
@@ -88,6 +89,9 @@ def add_network(
     an entry of the text table, 1 where texts are one token.
     """
     is_windowed = network.spec.context_frames > 0
+    exact = StepwiseResident(exact_condition(network, settings.device), network.spec.features, longest, settings.device)
+    for twin in (name, f"{name} {LONG_TEXTS}"):
+        worker.add_model(exact_name(twin), exact)
     if not supports(network.spec) or not (settings.on_gpu or is_windowed):
         worker.add_model(name, stepwise(network, num_times, longest, settings))
         return Models(name, None)

@@ -6,9 +6,11 @@ own seed.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -47,7 +49,7 @@ class StepwiseResident:
     def __init__(self, condition: Condition, features: int, longest: int, device: torch.device | str) -> None:
         """``features``: F; ``longest``: most frames of a clip, prefix included."""
         self._condition = condition
-        self._features = features
+        self._features, self._longest = features, longest
         self._device = torch.device(device)
         self._clips: dict[str, _UnderWay] = {}
         self.limits = ModelLimits((longest,), (1,), slots=MAX_IN_FLIGHT)
@@ -74,6 +76,9 @@ class StepwiseResident:
 
     def leave(self, run: SamplingRun) -> None:
         self._clips.pop(run.id, None)
+
+    def renewed(self) -> StepwiseResident:
+        return StepwiseResident(self._condition, self._features, self._longest, self._device)
 
     def facts(self) -> Mapping[str, Any]:
         return {"engine": "stepwise", "device": self._device.type, "in_flight": len(self._clips)}
@@ -120,6 +125,17 @@ def plain_condition(network: Denoiser, device: torch.device | str, autocast: tor
         return denoise
 
     return condition
+
+
+def exact_condition(network: Denoiser, device: torch.device | str) -> Condition:
+    """The network in float32, whatever it is kept in; a copy is made when it is first needed."""
+
+    @cache
+    def load() -> Condition:
+        is_exact = all(weights.dtype == torch.float32 for weights in network.parameters())
+        return plain_condition(network if is_exact else copy.deepcopy(network).float(), device)
+
+    return lambda work: load()(work)
 
 
 def _target(network: Denoiser, work: ClipWork) -> Tensor | None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from motion_service.clips import PromptPlan, Segment
 from motion_service.prompt.actions import ACTIONS, DETAILS
 from motion_service.prompt.reading import MAX_SEGMENTS, sorted_detail
-from motion_service.telemetry import log_event
+from motion_service.telemetry import log_event, trace
 
 MAX_ANSWER_BYTES: Final = 65_536
 """A longer answer is no plan."""
@@ -124,6 +124,8 @@ async def _ask(prompt: str, settings: LlmSettings) -> str:
         },
     }
     headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+    if (where := trace.get()) is not None:
+        headers["traceparent"] = where.header
     url = settings.url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
     content = bytearray()
     async with (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 _SPAN: Final = re.compile(
     r"\*\*\*(?P<c>[^*\n]{1,200})\*\*\*|\*\*(?P<a>[^*\n]{1,200})\*\*|\*(?P<b>[^*\n]{1,200})\*"
@@ -53,6 +53,18 @@ class Direction:
     """Stands between sentences, not within one."""
     bracket: bool
     """In brackets, not asterisks, which may also be mere emphasis."""
+
+
+def split_directions(text: str) -> list[tuple[str, Literal["", "bracket", "mark"]]]:
+    """``text`` as typed, in pieces: its words ("") and the spans set off from them, in order."""
+    pieces: list[tuple[str, Literal["", "bracket", "mark"]]] = []
+    at = 0
+    for match in _SPAN.finditer(text):
+        words = next(match[name] for name in "abcdefg" if match[name])
+        bracket = match["w"] or match["e"] or match["g"]
+        pieces += [(text[at : match.start()], ""), (words, "bracket" if bracket else "mark")]
+        at = match.end()
+    return [(words, kind) for words, kind in [*pieces, (text[at:], "")] if words.strip()]
 
 
 def find_directions(text: str) -> tuple[str, list[Direction]]:

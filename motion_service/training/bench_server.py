@@ -21,7 +21,7 @@ from motion_service.training.random_checkpoints import random_settings
 from motion_service.training.run_facts import ROOT
 
 START_SECONDS: Final = 300.0
-ROUTES: Final = {"generate": "/v1/motion/generate", "dip": "/v1/motion/generate/dip"}
+ROUTES: Final = {"generate": "/v1/motion/generate", "dip": "/v1/motion/generate/dip", "speak": "/v1/motion/speak"}
 _OTHERS: Final = ("MOTION_", "OUTPUT_DIR", "DATA_", "CHECKPOINT_DIR", "SMPL_")
 """Variables of the caller's environment that would change what is measured."""
 

@@ -118,4 +118,4 @@ def style_rates(
 def _style_share(matcher: MotionMatcher, features: Sequence[Tensor], styles: Sequence[str]) -> float:
     named: list[int] = head_verdicts(matcher, features)["style"].tolist()
     right = [matcher.spec.styles[row] == style for row, style in zip(named, styles, strict=True)]
-    return sum(right) / max(len(right), 1)
+    return float(sum(right)) / max(len(right), 1)

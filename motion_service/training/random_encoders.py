@@ -16,8 +16,11 @@ from string import ascii_lowercase, digits
 from typing import Any, Final
 
 import torch
+from safetensors.torch import save_file
 
-from motion_service.text_encoder import import_official
+from motion_service.text_bert_network import DistilBert
+from motion_service.text_clip_network import ClipText
+from motion_service.text_files import WEIGHTS, PublishedNetwork
 
 BERT_WORDS: Final = 30_522
 CLIP_WORDS: Final = 49_408
@@ -60,9 +63,7 @@ def bert_vocabulary(size: int = BERT_WORDS) -> list[str]:
 
 def write_distilbert(directory: Path, vocabulary: Sequence[str], *, seed: int = 0, **sizes: Any) -> Path:
     """A DistilBERT with random weights; ``sizes``: fields of its configuration that differ from the published one's."""
-    transformers = import_official("transformers")
-    config = transformers.DistilBertConfig(vocab_size=len(vocabulary), **sizes)
-    _save(transformers.DistilBertModel, config, directory, seed)
+    _save(DistilBert, {"model_type": "distilbert", "vocab_size": len(vocabulary), **sizes}, directory, seed)
     (directory / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     _write_json(directory / "tokenizer_config.json", {"tokenizer_class": "DistilBertTokenizer", "do_lower_case": True})
     return directory
@@ -107,12 +108,10 @@ def _piece_merges() -> Iterator[Merge]:
 
 def write_clip(directory: Path, merges: Sequence[Merge], *, seed: int = 0, **sizes: Any) -> Path:
     """A text tower of CLIP with random weights, likewise."""
-    transformers = import_official("transformers")
     words = [*_BYTES, *(byte + _END for byte in _BYTES), *(a + b for a, b in merges)]
     vocabulary = [*words, "<|startoftext|>", "<|endoftext|>"]
-    ends = {"bos_token_id": len(words), "eos_token_id": len(words) + 1}
-    config = transformers.CLIPTextConfig(vocab_size=len(vocabulary), **ends, **sizes)
-    _save(transformers.CLIPTextModelWithProjection, config, directory, seed)
+    config = {"model_type": "clip_text_model", "bos_token_id": len(words), "eos_token_id": len(words) + 1, **sizes}
+    _save(ClipText, {"vocab_size": len(vocabulary), **config}, directory, seed)
     _write_json(directory / "vocab.json", {word: i for i, word in enumerate(vocabulary)})
     lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
     (directory / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -120,10 +119,22 @@ def write_clip(directory: Path, merges: Sequence[Merge], *, seed: int = 0, **siz
     return directory
 
 
-def _save(model_class: Any, config: Any, directory: Path, seed: int) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model_class(config).save_pretrained(directory)
+_PROJECTION: Final = "text_projection.weight"  # published beside CLIP's text tower, not in it
+
+
+def _save(kind: type[PublishedNetwork], config: dict[str, Any], directory: Path, seed: int) -> None:
+    """Normal numbers of deviation 0.02, around 1 for the scales of normalisations, under the published names."""
+    with torch.device("meta"):
+        network = kind.from_config(config)
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, parameter in network.state_dict().items():
+        centre = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
+        published = name if name == _PROJECTION else kind.prefix + name
+        tensors[published] = centre + 0.02 * torch.randn(parameter.shape, generator=generator)
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, directory / WEIGHTS, {"format": "pt"})
+    _write_json(directory / "config.json", config)
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -8,9 +8,9 @@ Bones are normalised: rest rotation identity, so a bone is told by its rest posi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import cached_property, lru_cache
 from typing import Final
 
 import torch
@@ -19,7 +19,8 @@ from torch import Tensor
 from motion_service.clips import VrmClip
 from motion_service.errors import BadRequest
 from motion_service.geometry.kinematics import forward_kinematics
-from motion_service.geometry.rotation import normalize, quat_identity, quat_multiply, quat_unroll
+from motion_service.geometry.planes import Planes, multiply, to_planes, to_tensor, unit, unroll
+from motion_service.geometry.rotation import quat_identity
 from motion_service.humanoid import CANONICAL_BONES, CANONICAL_REST, UPPER_CHEST_REST, VRM_PARENT
 
 Vector = tuple[float, float, float]
@@ -70,6 +71,11 @@ class Body:
         return rest - rest[[max(parent, 0) if i else 0 for i, parent in enumerate(self.parents)]]
 
     @cached_property
+    def offset_planes(self) -> Planes:
+        """(3, J, 1) the same for :mod:`motion_service.geometry.planes`, float32."""
+        return to_planes(self.offsets)[..., None]
+
+    @cached_property
     def legs(self) -> Body:
         """Hips and legs alone: what tells where the feet are."""
         return Body({bone: place for bone, place in self.rest.items() if bone.endswith(("hips", *_LEG_ENDINGS))})
@@ -107,17 +113,29 @@ def fold_bones(clip: VrmClip, kept: Iterable[str]) -> VrmClip:
 
 def _fold_tracks(clip: VrmClip, kept: Iterable[str]) -> dict[str, Tensor]:
     """The tracks of :func:`fold_bones`."""
-    kept = {*kept, "hips"}
-    tracks = {}
+    bones = tuple(clip.rotations)
+    chains = fold_chains(bones, frozenset(kept))
+    local = clip_to_planes(clip, bones)
+    folded = local.take([chain[0] for chain in chains.values()], axis=1)
+    for link in range(1, max(map(len, chains.values()))):
+        rows, turned = zip(*((row, c[link]) for row, c in enumerate(chains.values()) if len(c) > link), strict=True)
+        folded[:, rows] = multiply(folded[:, rows], local[:, turned])
+    return dict(zip(chains, to_tensor(unroll(unit(folded))).unbind(0), strict=True))
+
+
+@lru_cache(maxsize=64)
+def fold_chains(bones: tuple[str, ...], kept: frozenset[str]) -> Mapping[str, tuple[int, ...]]:
+    """For each of the bones ``kept`` that gets a track, parents before children: the places in ``bones`` of what is
+    folded into it, and of itself. The hips are always kept."""
+    kept |= {"hips"}
+    chains = {}
     for bone in (bone for bone in VRM_PARENT if bone in kept):
         chain = [bone]
         while (up := VRM_PARENT[chain[0]]) is not None and up not in kept:
             chain.insert(0, up)
-        turns = [clip.rotations[link] for link in chain if link in clip.rotations]
-        if turns:
-            tracks[bone] = reduce(quat_multiply, turns)
-    smooth = quat_unroll(normalize(torch.stack([*tracks.values()])))  # (J, T, 4)
-    return dict(zip(tracks, smooth.unbind(0), strict=True))
+        if turned := tuple(bones.index(link) for link in chain if link in bones):
+            chains[bone] = turned
+    return chains
 
 
 def pose_body(body: Body, clip: VrmClip) -> tuple[Tensor, Tensor]:
@@ -128,6 +146,12 @@ def pose_body(body: Body, clip: VrmClip) -> tuple[Tensor, Tensor]:
     rest = quat_identity(clip.num_frames).to(clip.hips)
     local = torch.stack([clip.rotations.get(bone, rest) for bone in body.bones], dim=1)  # (T, J, 4)
     return forward_kinematics(local, clip.hips, body.offsets.to(clip.hips), body.parents)
+
+
+def clip_to_planes(clip: VrmClip, bones: Sequence[str]) -> Planes:
+    """Local rotations (4, J, T) of the bones named, float32; one without a track rests."""
+    rest = quat_identity(clip.num_frames)
+    return to_planes(torch.stack([clip.rotations.get(bone, rest) for bone in bones]))
 
 
 def _present_parent(bone: str, present: Mapping[str, int]) -> str | None:

@@ -16,7 +16,7 @@ from motion_service.vrm.avatar import Avatar
 from motion_service.vrm.body import CANONICAL_BODY, MANNEQUIN_BODY, Body, clip_to_body, fold_bones
 from motion_service.vrm.convention import boost_safe, to_vrm0
 from motion_service.vrm.footlock import lock_feet
-from motion_service.vrm.life import add_life
+from motion_service.vrm.life import BLINKS, add_life
 from motion_service.vrm.resample import resample_clip
 from motion_service.vrm.stage import stage_clip
 
@@ -38,6 +38,8 @@ class Fitting:
     root: Literal["free", "bounded", "in_place"] = "free"
     settle: bool = False
     expressions: bool = False
+    still: frozenset[str] = frozenset()
+    """Signs of life that are left out: blink, gaze, fingers, breathing."""
     mood: str | None = None
     """Emotion in the words, one of the VRM presets."""
     seed: int = 0
@@ -109,11 +111,13 @@ def _fit_loop(clip: VrmClip, fitting: Fitting) -> FittedClip:
     """
     rounds = join_clips(join_clips(clip, clip), clip)
     fitted = fit_clip(rounds, replace(fitting, loop=False, root="free", settle=False))
-    length = round(fitted.clip.num_frames / 3)
+    frames = fitted.clip.num_frames
+    length = max(1, round(frames / 3))
+    first = min(length, frames - length)  # at a low rate all three may be one frame
     return replace(
         fitted,
-        clip=slice_clip(fitted.clip, length, 2 * length),
-        wire=slice_clip(fitted.wire, length, 2 * length),
+        clip=slice_clip(fitted.clip, first, first + length),
+        wire=slice_clip(fitted.wire, first, first + length),
     )
 
 
@@ -129,9 +133,14 @@ def _to_body(clip: VrmClip, fitting: Fitting) -> VrmClip:
 def _with_life(clip: VrmClip, fitting: Fitting) -> VrmClip:
     """Fingers, blinking, gaze and emotion, as far as the avatar has them."""
     avatar = fitting.avatar
-    bones = VRM_PARENT if avatar is None else avatar.body.bones
-    names = PRESET_EXPRESSIONS if avatar is None else avatar.expressions
-    clip = add_life(clip, bones, names, avatar is None or avatar.has_look_at, fitting.mood, fitting.seed)
+    bones = frozenset(VRM_PARENT if avatar is None else avatar.body.bones)
+    names = frozenset(PRESET_EXPRESSIONS if avatar is None else avatar.expressions)
+    if "fingers" in fitting.still:
+        bones &= clip.rotations.keys()
+    if "blink" in fitting.still:
+        names -= BLINKS
+    looks = (avatar is None or avatar.has_look_at) and "gaze" not in fitting.still
+    clip = add_life(clip, bones, names, looks, fitting.mood, fitting.seed)
     spelled = {} if avatar is None else avatar.own_names  # three-vrm knows these only as their author wrote them
     own = {name: clip.expressions[preset] for preset, name in spelled.items() if preset in clip.expressions}
     return replace(clip, expressions={**clip.expressions, **own})

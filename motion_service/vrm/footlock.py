@@ -14,21 +14,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from motion_service.clips import VrmClip
-from motion_service.geometry.rotation import quat_identity
+from motion_service.geometry.planes import Planes, length, to_planes, to_tensor
 from motion_service.humanoid import CANONICAL_HIPS_HEIGHT
-from motion_service.vrm.body import Body
+from motion_service.vrm.body import Body, clip_to_planes
 from motion_service.vrm.legs import SIDES, LegBones, LegPose, bend_legs, find_legs, pose_legs, sole_heights
-from motion_service.vrm.lowpass import smooth
+from motion_service.vrm.lowpass import smooth_planes
 
-Floats = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
 
 MAX_MOVE: Final = 0.06
 """An ankle is moved at most this far, m: on the canonical body and taller ones, in proportion less on smaller ones."""
@@ -87,14 +86,14 @@ class _Legs:
     """The legs of a clip in world space; S sides, P = 2 parts of a foot: ankle and toe."""
 
     bones: LegBones
-    local: Tensor  # (T, J, 4) rotations of these bones
-    pose: LegPose  # (T, ...)
-    floor: Tensor  # (S, P) height of the parts when the sole lies on the floor, m
+    local: Planes  # (4, J, T) rotations of these bones
+    pose: LegPose  # (..., T)
+    missing: Planes  # (P, S, T) how far above the parts they are when the sole lies on the floor, m
     scale: float  # of the figure over the canonical body
 
     @property
-    def parts(self) -> Tensor:
-        """(T, S, P, 3) m."""
+    def parts(self) -> Planes:
+        """(3, P, S, T) m."""
         return self.pose.parts
 
     @property
@@ -108,152 +107,177 @@ def lock_feet(clip: VrmClip, body: Body) -> FootLock:
 
     Unchanged when it has no legs or nothing is labelled as contact. Contacts, hips and upper body stay as they are.
     """
-    legs = _pose_legs(clip, body)
-    if legs is None or not bool((clip.contacts > 0.5).any()):
+    labels = to_planes(clip.contacts) > 0.5  # (4, T)
+    bones = find_legs(body, clip.rotations) if labels.any() else None
+    if bones is None:
         return FootLock(clip, 0.0, 0.0)
-    down = _gate_contacts(clip, legs)  # (T, S, P)
-    spans = [(s, a, b) for s in range(len(legs.bones.sides)) for a, b in _spans(down[:, s].any(-1), clip.fps)]
-    standing = torch.zeros(down.shape[:2], dtype=torch.bool)  # (T, S)
+    legs = _pose_legs(clip, body, bones)
+    sides = labels.reshape(2, 2, -1)[list(bones.sides)].swapaxes(0, 1)  # (P, S, T)
+    down = _gate_contacts(sides, legs, clip.fps)
+    feet: Flags = np.logical_or.reduce(down)  # (S, T)
+    spans = [(s, a, b) for s in range(len(feet)) for a, b in _spans(feet[s], clip.fps)]
+    standing = np.zeros_like(feet)
     for s, a, b in spans:
-        standing[a:b, s] = True
-    down &= standing[..., None]
-    offset = _correction(legs, down, standing, spans, clip.fps)  # (T, S, 3)
-    bent, parts = bend_legs(legs.bones, legs.local, legs.pose, offset)
-    tracks = zip(legs.bones.chain, bent.flatten(1, 2).unbind(1), strict=True)
+        standing[s, a:b] = True
+    down &= standing
+    stays = down[..., 1:] & down[..., :-1]
+    offset = _correction(legs, down, stays, standing, spans, clip.fps)  # (3, S, T)
+    bent, parts = bend_legs(bones, legs.local, legs.pose, offset)
+    tracks = zip(bones.chain, to_tensor(bent).flatten(0, 1).unbind(0), strict=True)
     return FootLock(
-        clip=replace(clip, rotations=dict(clip.rotations) | {bone: track.contiguous() for bone, track in tracks}),
-        skate_before=_skate(legs.parts, down, clip.fps),
-        skate_after=_skate(parts, down, clip.fps),
-        moved_cm=100 * float(torch.linalg.vector_norm(parts - legs.parts, dim=-1)[..., 0].max()),
-        spans=tuple(Span(SIDES[legs.bones.sides[s]], a, b) for s, a, b in spans),
+        clip=replace(clip, rotations={**clip.rotations, **dict(tracks)}),
+        skate_before=_skate(legs.parts, stays, clip.fps),
+        skate_after=_skate(parts, stays, clip.fps),
+        moved_cm=100 * float(length(parts[:, 0] - legs.parts[:, 0]).max()),
+        spans=tuple(Span(SIDES[bones.sides[s]], a, b) for s, a, b in spans),
     )
 
 
 # --- what stands ----------------------------------------------------------------------------------------------------
 
 
-def _pose_legs(clip: VrmClip, body: Body) -> _Legs | None:
-    """The legs that body and clip both have, or None."""
-    bones = find_legs(body, clip.rotations)
-    if bones is None:
-        return None
-    rest = quat_identity(clip.num_frames).to(clip.hips)
-    local = torch.stack([clip.rotations.get(bone, rest) for bone in bones.bones], dim=1)
-    pose = pose_legs(bones, local, clip.hips, body.legs.offsets.to(clip.hips))
-    floor = sole_heights(bones, body).to(clip.hips)
-    return _Legs(bones, local, pose, floor, clip.rest_hips_height / CANONICAL_HIPS_HEIGHT)
+def _pose_legs(clip: VrmClip, body: Body, bones: LegBones) -> _Legs:
+    """The legs in the poses of the clip."""
+    local = clip_to_planes(clip, bones.bones)
+    pose = pose_legs(bones, local, to_planes(clip.hips), body.legs.offset_planes)
+    missing = sole_heights(bones, body)[..., None] - pose.parts[1]
+    return _Legs(bones, local, pose, missing, clip.rest_hips_height / CANONICAL_HIPS_HEIGHT)
 
 
-def _gate_contacts(clip: VrmClip, legs: _Legs) -> Tensor:
-    """Which parts of which feet are down: labelled so, low and slow. (T, S, P) bool"""
-    label = clip.contacts.unflatten(1, (2, 2))[:, list(legs.bones.sides)] > 0.5
-    low = legs.parts[..., 1] - legs.floor < legs.scale * GATE_HEIGHT
-    speed = torch.zeros_like(legs.parts[..., 0])
-    if clip.num_frames > 1:
-        steady = smooth(legs.parts, _STEADY_S * clip.fps)
-        speed = torch.linalg.vector_norm(torch.gradient(steady, dim=0)[0], dim=-1) * clip.fps
-    down: Tensor = label & low & (speed < legs.scale * GATE_SPEED)
+def _gate_contacts(labels: Flags, legs: _Legs, fps: float) -> Flags:
+    """Which parts of which feet are down: labelled so, low and slow. (P, S, T)"""
+    down: Flags = labels & (-legs.missing < legs.scale * GATE_HEIGHT)
+    if labels.shape[-1] > 1:
+        places = smooth_planes(legs.parts, _STEADY_S * fps)
+        way = np.empty_like(places)  # in two frames
+        way[..., 1:-1] = places[..., 2:] - places[..., :-2]
+        way[..., [0, -1]] = 2 * (places[..., [1, -1]] - places[..., [0, -2]])
+        down &= length(way) * (fps / 2) < legs.scale * GATE_SPEED
     return down
 
 
-def _spans(down: Tensor, fps: float) -> list[tuple[int, int]]:
+def _spans(down: Flags, fps: float) -> list[tuple[int, int]]:
     """Stretches [start, stop) of a flag (T,) after a median filter, without short ones."""
     half = round(_MEDIAN_S * fps)
-    window = torch.nn.functional.pad(down[None].float(), (half, half), mode="replicate")[0].unfold(0, 2 * half + 1, 1)
-    steady = torch.nn.functional.pad((window.mean(-1) > 0.5).int(), (1, 1))
-    edges = torch.diff(steady).nonzero()[:, 0].tolist()
+    padded = np.concatenate([[0], down[:1].repeat(half), down, down[-1:].repeat(half)])
+    count = np.cumsum(padded)
+    width = 2 * half + 1
+    steady = np.zeros(len(down) + 2, np.int8)
+    steady[1:-1] = 2 * (count[width:] - count[:-width]) > width
+    edges = np.flatnonzero(np.diff(steady)).tolist()
     shortest = max(2, round(_SHORTEST_S * fps))
     return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= shortest]
 
 
-def _skate(parts: Tensor, down: Tensor, fps: float) -> float:
-    """Mean horizontal speed, cm/s, over the steps (T - 1) that a part (T, S, P, 3) is down at both ends of."""
-    both = down[1:] & down[:-1]
-    speed = torch.linalg.vector_norm(torch.diff(parts, dim=0)[..., [0, 2]], dim=-1) * fps
-    return 100 * float((speed * both).sum() / both.sum().clamp_min(1))
+def _skate(parts: Planes, stays: Flags, fps: float) -> float:
+    """Mean horizontal speed, cm/s, of the parts (3, P, S, T) over the steps (P, S, T - 1) that they stay down."""
+    speed = length(np.diff(parts[::2])) * fps
+    return 100 * float((speed * stays).sum()) / max(int(stays.sum()), 1)
 
 
 # --- where it should be -----------------------------------------------------------------------------------------------
 
 
 def _correction(
-    legs: _Legs, down: Tensor, standing: Tensor, spans: Sequence[tuple[int, int, int]], fps: float
-) -> Tensor:
-    """How far each foot moves, (T, S, 3) m: what holds it in its spans, fading outside of them."""
-    slide = _slide(legs, down)
-    wanted = torch.stack([-slide[..., 0], _lift(legs, down), -slide[..., 1]], dim=-1).numpy()  # (T, S, 3)
-    held, placed = standing.numpy(), np.zeros_like(wanted)
+    legs: _Legs, down: Flags, stays: Flags, standing: Flags, spans: Sequence[tuple[int, int, int]], fps: float
+) -> Planes:
+    """How far each foot moves, (3, S, T) m: what holds it in its spans, fading outside of them."""
+    slide_x, slide_z = _slide(legs, stays)
+    wanted = np.array([-slide_x, _lift(legs, down), -slide_z])
+    offset = np.zeros_like(wanted)
     for side, start, stop in spans:
-        placed[start:stop, side] = wanted[start:stop, side]
-        placed[start:stop, side, ::2] -= _middle(wanted[start:stop, side, ::2])
-    for side, start, stop in spans:
-        _fade(placed[:, side], held[:, side], start, stop, fps, legs.scale)
-    offset = torch.from_numpy(placed)
+        offset[:, side, start:stop] = wanted[:, side, start:stop]
+        offset[::2, side, start:stop] -= _middle(wanted[::2, side, start:stop])
+    for (side, start, stop), room in zip(spans, _rooms(spans, offset.shape[-1]), strict=True):
+        _fade(offset[:, side], start, stop, room, fps, legs.scale)
     sunk = _buoyancy(legs)
-    offset[..., 1] = torch.where(sunk > 0, torch.maximum(offset[..., 1], sunk), offset[..., 1])
+    offset[1] = np.where(sunk > 0, np.maximum(offset[1], sunk), offset[1])
     offset = _capped(offset, legs.max_move)
     # Well inside of a span the foot is held exactly; only where it is caught and let go are the corners rounded.
-    inside = (2 * smooth(standing.to(offset), _ROUNDING_FRAMES) - 1).clamp(0, 1)[..., None]
-    return _capped(torch.lerp(smooth(offset, _ROUNDING_FRAMES), offset, inside), legs.max_move)
+    inside = np.clip(2 * smooth_planes(standing.astype(offset.dtype), _ROUNDING_FRAMES) - 1, 0, 1)
+    rounded = smooth_planes(offset, _ROUNDING_FRAMES)
+    return _capped(rounded + inside * (offset - rounded), legs.max_move)
 
 
-def _capped(offset: Tensor, most: float) -> Tensor:
-    """No longer than ``most``; what lifts a foot out of the floor goes first. (..., 3)"""
-    up = offset[..., 1].clamp(-most, most)
-    level = torch.linalg.vector_norm(offset[..., [0, 2]], dim=-1)
-    share = (torch.sqrt((most**2 - up**2).clamp_min(0)) / level.clamp_min(1e-9)).clamp(max=1)
-    return torch.stack([offset[..., 0] * share, up, offset[..., 2] * share], dim=-1)
+def _capped(offset: Planes, most: float) -> Planes:
+    """No longer than ``most``; what lifts a foot out of the floor goes first. (3, ...)"""
+    up = np.clip(offset[1], -most, most)
+    level = np.maximum(length(offset[::2]), 1e-9)
+    share = np.minimum(np.sqrt(np.maximum(most**2 - up**2, 0)) / level, 1)
+    return np.array([offset[0] * share, up, offset[2] * share])
 
 
-def _slide(legs: _Legs, down: Tensor) -> Tensor:
-    """How far, in x and z, the parts that are down have slid since the first frame. (T, S, 2) m
+def _slide(legs: _Legs, stays: Flags) -> Planes:
+    """How far, in x and z, the parts that are down have slid since the first frame. (2, S, T) m
 
     A foot that rolls from heel to toe hands over from one part to the other; what both agree on is slide.
     """
-    steps = torch.diff(legs.parts[..., [0, 2]], dim=0)  # (T - 1, S, P, 2)
-    weight = (down[1:] & down[:-1]).to(steps)[..., None] + 1e-3  # neither: both alike
-    slid = (steps * weight).sum(-2) / weight.sum(-2)
-    return torch.nn.functional.pad(slid.cumsum(0), (0, 0, 0, 0, 1, 0))
+    steps = np.diff(legs.parts[::2])  # (2, P, S, T - 1)
+    weight = stays.astype(steps.dtype) + steps.dtype.type(1e-3)  # neither: both alike
+    slide: Planes = np.zeros((2, *legs.parts.shape[2:]), steps.dtype)
+    np.cumsum((steps * weight).sum(1) / weight.sum(0), axis=-1, out=slide[..., 1:])
+    return slide
 
 
-def _lift(legs: _Legs, down: Tensor) -> Tensor:
-    """How far up the foot must go so that the lowest part that is down lies on the floor. (T, S) m"""
-    missing = legs.floor - legs.parts[..., 1]  # (T, S, P)
-    lower = down | ~down.any(-1, keepdim=True)  # neither: the lower one
-    return missing.masked_fill(~lower, -torch.inf).amax(-1).clamp(-legs.scale * MAX_SINK, legs.max_move)
+def _lift(legs: _Legs, down: Flags) -> Planes:
+    """How far up the foot must go so that the lowest part that is down lies on the floor. (S, T) m"""
+    lower = down | ~down.any(0)  # neither: the lower one
+    least = np.where(lower, legs.missing, -np.inf).max(0)
+    lift: Planes = np.clip(least, -legs.scale * MAX_SINK, legs.max_move)
+    return lift
 
 
-def _buoyancy(legs: _Legs) -> Tensor:
-    """How far up a foot is pushed by a soft floor, in contact or not. (T, S) m
+def _buoyancy(legs: _Legs) -> Planes:
+    """How far up a foot is pushed by a soft floor, in contact or not. (S, T) m
 
     Nearly the whole depth of one that is deep, next to nothing at a millimetre: there is no corner at the surface.
     """
-    depth = (legs.floor - legs.parts[..., 1]).amax(-1).clamp_min(0)
-    lift = smooth(depth**2 / (depth + legs.scale * FLOOR_GIVE), 1.0)
-    return lift.masked_fill(lift < _TINY_M, 0.0)
+    depth = np.maximum(legs.missing.max(0), 0)
+    lift = smooth_planes(depth**2 / (depth + legs.scale * FLOOR_GIVE), 1.0)
+    return np.where(lift < _TINY_M, 0.0, lift)
 
 
-def _middle(places: Floats) -> Floats:
-    """The median of each column of places (n, 2), the mean of the middle two of an even number. (2,)"""
-    ordered, n = np.sort(places, axis=0), len(places)
-    middle: Floats = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+def _middle(places: Planes) -> Planes:
+    """The median of each row of places (2, n), the mean of the middle two of an even number. (2, 1)"""
+    ordered, n = np.sort(places), places.shape[-1]
+    middle: Planes = (ordered[:, (n - 1) // 2, None] + ordered[:, n // 2, None]) / 2
     return middle
 
 
-def _fade(offset: Floats, held: npt.NDArray[np.bool_], start: int, stop: int, fps: float, scale: float) -> None:
-    """Let the correction (T, 3) of the span die away on both sides, in place, as far as no other span begins.
+def _rooms(spans: Sequence[tuple[int, int, int]], num_frames: int) -> list[tuple[int | None, int]]:
+    """Frames before and behind each of the spans, in order of side and time, until there is another of its side; None:
+    there is none before."""
+    rooms = []
+    for number, (side, start, stop) in enumerate(spans):
+        before = spans[number - 1] if number else None
+        behind = spans[number + 1] if number + 1 < len(spans) else None
+        free = start - before[2] if before and before[0] == side else None
+        # After the last one it is gone by the last frame, so a clip that ends in a given pose still does.
+        end = behind[1] if behind and behind[0] == side else max(num_frames - 1, stop)
+        rooms.append((free, end - stop))
+    return rooms
 
-    After the span it is gone by the last frame, so a clip that ends in a given pose still does.
-    """
-    before, after = (slice(start - 1, None, -1) if start else slice(0)), slice(stop, None)
-    for edge, outside in ((start, before), (stop - 1, after)):
-        others = np.flatnonzero(held[outside])
-        room = len(held[outside])
-        free = int(others[0]) if len(others) else room if outside is before else max(room - 1, 0)
-        effort = math.hypot(*offset[edge].tolist()) / (_EASE_M * scale)
-        ease = max(1, round(_EASE_S * fps * min(max(effort, 1.0), _LONGEST_EASE)))
-        if outside is after or len(others):
-            ease = min(free, ease)
-        frames = min(ease, room)
-        amount = np.arange(1, frames + 1, dtype=offset.dtype) / (ease + 1)
-        offset[outside][:frames] += (1 - amount**3 * (10 + amount * (6 * amount - 15)))[:, None] * offset[edge]
+
+def _fade(offset: Planes, start: int, stop: int, room: tuple[int | None, int], fps: float, scale: float) -> None:
+    """Let the correction (3, T) of the span die away on both sides, in place, as far as there is room."""
+    before, behind = room
+    ease = _ease_frames(offset[:, start], fps, scale)
+    ease = ease if before is None else min(before, ease)
+    frames = min(ease, start)
+    offset[:, start - frames : start] += _fading(frames, ease)[::-1] * offset[:, start, None]
+    frames = min(behind, _ease_frames(offset[:, stop - 1], fps, scale))
+    offset[:, stop : stop + frames] += _fading(frames, frames) * offset[:, stop - 1, None]
+
+
+def _ease_frames(edge: Planes, fps: float, scale: float) -> int:
+    """In how many frames a correction (3,) m is to die away."""
+    effort = math.hypot(*edge.tolist()) / (_EASE_M * scale)
+    return max(1, round(_EASE_S * fps * min(max(effort, 1.0), _LONGEST_EASE)))
+
+
+@lru_cache(maxsize=256)
+def _fading(frames: int, ease: int) -> Planes:
+    """What is left of a correction in the first ``frames`` after its span, of ``ease`` in all."""
+    amount = np.arange(1, frames + 1, dtype=np.float32) / (ease + 1)
+    left: Planes = 1 - amount**3 * (10 + amount * (6 * amount - 15))
+    return left

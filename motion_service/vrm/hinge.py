@@ -5,7 +5,7 @@ So one angle per frame is solved for the whole clip: evidence where there is som
 Angles are measured in a rotation-minimising frame along the bone (Bishop 1975), in which no turn means no twist.
 
 Everything here is about angles of one axis in its parent's frame; which limb it is and what is evidence, the caller
-knows. Letters: K limbs, E kinds of evidence, T frames.
+knows. Letters: K limbs, E kinds of evidence, T frames; vectors are :data:`~motion_service.geometry.planes.Planes`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike
 
-from motion_service.geometry.rotation import normalize, quat_between, quat_rotate
+from motion_service.geometry.planes import Planes, carry, cross, dot, unit
 
 SWING_WEIGHT: Final = 0.1
 """How much the shortest swing out of the rest pose counts where nothing else is known; a clearly bent limb counts 1."""
@@ -26,77 +26,96 @@ _FAINT: Final = 1e-4
 """Certainty of a frame without evidence; above zero, so that there is one solution."""
 
 
-def smoothstep(x: Tensor, low: float, high: float) -> Tensor:
+def smoothstep(x: Planes, low: Planes | float, high: Planes | float) -> Planes:
     """0 below ``low``, 1 above ``high``, smooth between."""
-    t = ((x - low) / (high - low)).clamp(0, 1)
+    t: Planes = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
-def signed_angle(a: Tensor, b: Tensor, axis: Tensor) -> Tensor:
+def signed_angle(a: Planes, b: Planes, axis: Planes) -> Planes:
     """Angle from ``a`` to ``b`` about the unit ``axis``, radians in -pi..pi; they need not stand upright on it."""
-    sine = (torch.linalg.cross(a, b) * axis).sum(-1)
-    cosine = (a * b).sum(-1) - (a * axis).sum(-1) * (b * axis).sum(-1)
-    return torch.atan2(sine, cosine)
+    angle: Planes = np.arctan2(*_sine_and_cosine(a, b, axis))
+    return angle
 
 
-def swing_hinge(bone: Tensor, rest_bone: Tensor, rest_hinge: Tensor) -> Tensor:
-    """The rest hinge (K, 3) carried along by the shortest rotation from the rest bone (K, 3) to ``bone`` (K, T, 3)."""
-    return quat_rotate(quat_between(rest_bone[:, None], bone), rest_hinge[:, None])
+def _sine_and_cosine(a: Planes, b: Planes, axis: Planes) -> tuple[Planes, Planes]:
+    """Both of that angle, in one and the same unit."""
+    return dot(cross(a, b), axis), dot(a, b) - dot(a, axis) * dot(b, axis)
 
 
-def solve_hinge(bone: Tensor, swing: Tensor, rest_bone: Tensor, axes: Tensor, weights: Tensor, fps: float) -> Tensor:
-    """Smooth unit hinge axes (K, T, 3) upright on the bones.
+def swing_hinge(bone: Planes, rest_bone: Planes, rest_hinge: Planes) -> Planes:
+    """The rest hinge (3, K, 1) carried along by the shortest rotation from the rest bone (3, K, 1) to ``bone``
+    (3, K, T)."""
+    return carry(rest_hinge, rest_bone, bone)
 
-    ``bone`` (K, T, 3) unit directions in the parent's frame, ``swing`` (K, T, 3) of :func:`swing_hinge`, ``rest_bone``
-    (K, 3), ``axes`` (E, K, T, 3) measured hinges and ``weights`` (E, K, T) their worth, 0..1. All float64.
+
+def solve_hinge(bone: Planes, swing: Planes, rest_bone: Planes, axes: Planes, weights: Planes, fps: float) -> Planes:
+    """Smooth unit hinge axes (3, K, T) upright on the bones.
+
+    ``bone`` (3, K, T) unit directions in the parent's frame, ``swing`` (3, K, T) of :func:`swing_hinge`, ``rest_bone``
+    (3, K, 1), ``axes`` (3, E, K, T) measured hinges and ``weights`` (E, K, T) their worth, 0..1. All float64.
     """
     roll = _swing_roll(bone, swing)  # (K, T) of the swing hinge in the rotation-minimising frame
     # Opposite to the rest pose every swing is a shortest one, so there it says nothing.
-    swing_weight = SWING_WEIGHT * smoothstep(1 + (bone * rest_bone[:, None]).sum(-1), 0.1, 0.6) * (1 - weights.amax(0))
-    seen = signed_angle(swing[None], axes, bone)  # (E, K, T) from the swing hinge
-    evidence = torch.polar(weights, seen).sum(0) + swing_weight
-    certainty = evidence.abs().clamp(_FAINT, 1)
-    stiffness = (SMOOTHING_SECONDS * fps) ** 2
-    rows = zip((evidence.angle() + roll).tolist(), certainty.tolist(), strict=True)
-    angles = [smooth_angles(unwrap_angles(angle, sure), sure, stiffness) for angle, sure in rows]
-    solved = torch.tensor(angles, dtype=roll.dtype)
-    turn = (solved - roll)[..., None]
-    return normalize(torch.cos(turn) * swing + torch.sin(turn) * torch.linalg.cross(bone, swing))
+    swing_weight = SWING_WEIGHT * smoothstep(1 + dot(bone, rest_bone), 0.1, 0.6) * (1 - weights.max(0))
+    sine, cosine = _sine_and_cosine(swing[:, None], axes, bone[:, None])  # (E, K, T) from the swing hinge
+    size = np.hypot(sine, cosine)
+    worth = weights / np.where(size > 0, size, 1.0)
+    along = (worth * np.where(size > 0, cosine, 1.0)).sum(0) + swing_weight
+    across = (worth * sine).sum(0)
+    certainty = np.clip(np.hypot(along, across), _FAINT, 1)
+    rows = zip((np.arctan2(across, along) + roll).tolist(), certainty.tolist(), strict=True)
+    angles = [unwrap_angles(angle, sure) for angle, sure in rows]
+    turn = smooth_angles(angles, certainty, (SMOOTHING_SECONDS * fps) ** 2) - roll
+    return unit(np.cos(turn) * swing + np.sin(turn) * cross(bone, swing))
 
 
-def _swing_roll(bone: Tensor, swing: Tensor) -> Tensor:
+def _swing_roll(bone: Planes, swing: Planes) -> Planes:
     """Angle of the swing hinge about the bone in a frame that is carried along without twist, radians. (K, T)"""
-    carried = quat_rotate(quat_between(bone[:, :-1], bone[:, 1:]), swing[:, :-1])
-    step = signed_angle(carried, swing[:, 1:], bone[:, 1:])
-    return torch.cat([torch.zeros_like(bone[:, :1, 0]), step.cumsum(-1)], dim=-1)
+    roll = np.zeros(bone.shape[1:])
+    ahead = bone[..., 1:]
+    carried = carry(swing[..., :-1], bone[..., :-1], ahead)
+    np.cumsum(signed_angle(carried, swing[..., 1:], ahead), axis=-1, out=roll[..., 1:])
+    return roll
 
 
 def unwrap_angles(angle: list[float], certainty: list[float]) -> list[float]:
     """Add full turns so that angles stay near a running estimate, from the most certain frame outwards both ways."""
+    if max(angle) - min(angle) <= math.pi:  # nor is any estimate farther away
+        return angle
     angle = list(angle)
     start = max(range(len(angle)), key=certainty.__getitem__)
     for frames in (range(start + 1, len(angle)), range(start - 1, -1, -1)):
         estimate = angle[start]
         for t in frames:
-            angle[t] -= math.tau * round((angle[t] - estimate) / math.tau)
-            estimate += min(1.0, certainty[t] + 0.02) * (angle[t] - estimate)
+            away = angle[t] - estimate
+            if not -math.pi <= away <= math.pi:
+                angle[t] -= math.tau * round(away / math.tau)
+                away = angle[t] - estimate
+            sure = certainty[t] + 0.02
+            estimate += away if sure >= 1 else sure * away
     return angle
 
 
-def smooth_angles(target: list[float], weight: list[float], stiffness: float) -> list[float]:
-    """Minimise sum weight_t (x_t - target_t)^2 + stiffness sum (x_t - x_(t-1))^2, weights above 0: Thomas' method.
+def smooth_angles(target: ArrayLike, weight: ArrayLike, stiffness: float) -> Planes:
+    """Minimise sum weight_t (x_t - target_t)^2 + stiffness sum (x_t - x_(t-1))^2 over (..., T), weights above 0.
 
-    Plain floats: for the four rows of a body a loop over them is faster than one over tensors.
+    The equations couple neighbours only. Each round takes out the neighbours of a frame and leaves it coupled to those
+    twice as far away, until there are none (parallel cyclic reduction: Hockney and Jesshope 1981).
     """
-    last = len(target) - 1
-    solved, follow = [], []  # x_t = solved_t + follow_t x_(t+1)
-    before, passed = 0.0, 0.0
-    for t, (goal, trust) in enumerate(zip(target, weight, strict=True)):
-        back, ahead = stiffness * (t > 0), stiffness * (t < last)
-        pivot = trust + ahead + back * (1 - passed)
-        before, passed = (trust * goal + back * before) / pivot, ahead / pivot
-        solved.append(before)
-        follow.append(passed)
-    for t in range(last - 1, -1, -1):
-        solved[t] += follow[t] * solved[t + 1]
+    weight = np.asarray(weight, dtype=np.float64)
+    goal, pivot = weight * target, weight.copy()
+    pivot[..., 1:] += stiffness
+    pivot[..., :-1] += stiffness
+    link, far = np.full_like(weight[..., 1:], stiffness), 1  # between t and t + far
+    while link.size:
+        before, after = link / pivot[..., :-far], link / pivot[..., far:]
+        told, goal, pivot = goal, goal.copy(), pivot.copy()
+        goal[..., far:] += before * told[..., :-far]
+        goal[..., :-far] += after * told[..., far:]
+        pivot[..., far:] -= before * link
+        pivot[..., :-far] -= after * link
+        link = after[..., :-far] * link[..., far:]
+        far *= 2
+    solved: Planes = goal / pivot
     return solved

@@ -26,6 +26,7 @@ MOODS: Final = ("happy", "angry", "sad", "relaxed", "surprised")
 """The emotion presets of VRM 1.0."""
 MOUTH: Final = frozenset({"aa", "ih", "ou", "ee", "oh"})
 """The mouth presets, which belong to lip sync."""
+BLINKS: Final = frozenset({"blink", "blinkLeft", "blinkRight"})
 BLINK_S: Final = 0.15
 """Length of a blink, s."""
 _BLINK_EVERY_S: Final = (2.0, 6.0)

@@ -7,7 +7,6 @@ Figures of one *kind* go through the fit together, whatever their size, stage an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,10 @@ from torch import Tensor
 from motion_service.geometry.rotation import quat_identity, quat_multiply
 from motion_service.humanoid import CANONICAL_HIPS_HEIGHT, VRM_PARENT
 from motion_service.live_frames import FrameLayout
+from motion_service.vrm.body import fold_chains
 from motion_service.vrm.fitting import PRESET_EXPRESSIONS, Fitting
 from motion_service.vrm.legs import LegBones, find_legs, sole_heights
+from motion_service.vrm.life import BLINKS
 from motion_service.vrm.live_life import LiveLife, Temper, new_life, new_temper
 
 
@@ -88,35 +89,30 @@ class LiveFigure:
 def new_figure(fitting: Fitting, source_bones: tuple[str, ...], source_height: float, fps: float) -> LiveFigure:
     """The figure for motion of ``source_bones`` on a body whose hips rest at ``source_height``, at ``fps``."""
     body = fitting.body
-    bones, chains = _fold(source_bones, frozenset(body.bones))
+    chains = fold_chains(source_bones, frozenset(body.bones))
+    bones = tuple(chains)
     legs = find_legs(body, bones) if fitting.foot_lock else None
-    kind = FigureKind(fps, source_bones, bones, chains, legs, _life_of(fitting, bones))
+    kind = FigureKind(fps, source_bones, bones, tuple(chains.values()), legs, _life_of(fitting, bones))
     offsets = np.zeros((0, 3), np.float32) if legs is None else body.legs.offsets.numpy()
-    floor = np.zeros((0, 2)) if legs is None else sole_heights(legs, body).double().numpy()
+    floor = np.zeros((0, 2)) if legs is None else sole_heights(legs, body).T.astype(np.float64)
     height = body.hips_height
-    return LiveFigure(fitting, kind, new_temper(fitting.seed), height / source_height, height, offsets, floor)
-
-
-@lru_cache(maxsize=64)
-def _fold(source_bones: tuple[str, ...], kept: frozenset[str]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """Which bones get a track and of what, as :func:`motion_service.vrm.body.fold_bones` does it."""
-    kept |= {"hips"}
-    chains = {}
-    for bone in (bone for bone in VRM_PARENT if bone in kept):
-        chain = [bone]
-        while (up := VRM_PARENT[chain[0]]) is not None and up not in kept:
-            chain.insert(0, up)
-        if turned := tuple(source_bones.index(link) for link in chain if link in source_bones):
-            chains[bone] = turned
-    return tuple(chains), tuple(chains.values())
+    temper = new_temper(fitting.seed, breathes="breathing" not in fitting.still)
+    return LiveFigure(fitting, kind, temper, height / source_height, height, offsets, floor)
 
 
 def _life_of(fitting: Fitting, moved: tuple[str, ...]) -> LiveLife | None:
     """What the avatar shows besides the motion."""
-    avatar = fitting.avatar
+    avatar, still = fitting.avatar, fitting.still
     if not fitting.expressions:
         return None
-    if avatar is None:
-        return new_life(moved, frozenset(VRM_PARENT), PRESET_EXPRESSIONS, (), True)
-    own = tuple(sorted(avatar.own_names.items()))
-    return new_life(moved, frozenset(avatar.body.bones), frozenset(avatar.expressions), own, avatar.has_look_at)
+    bones = frozenset(VRM_PARENT if avatar is None else avatar.body.bones)
+    names = PRESET_EXPRESSIONS if avatar is None else frozenset(avatar.expressions)
+    own = () if avatar is None else tuple(sorted(avatar.own_names.items()))
+    has_gaze = avatar is None or avatar.has_look_at
+    return new_life(
+        moved,
+        frozenset(moved) if "fingers" in still else bones,
+        names - BLINKS if "blink" in still else names,
+        own,
+        has_gaze and "gaze" not in still,
+    )

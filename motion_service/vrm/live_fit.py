@@ -18,6 +18,7 @@ from torch import Tensor
 from motion_service.clips import VrmClip
 from motion_service.errors import BadRequest
 from motion_service.features.vrm_native import heading
+from motion_service.geometry.planes import to_planes
 from motion_service.geometry.rotation import quat_multiply, quat_rotate, quat_unroll, yaw_to_quat
 from motion_service.live_frames import Floats, LiveFrames, append, clip_to_frames
 from motion_service.together import work_alike
@@ -118,7 +119,7 @@ def extend_all(windows: Sequence[NextWindow]) -> list[FittedMotion]:
     """Each motion with the frames of its window behind it. What comes out does not depend on who is fitted together."""
 
     def kind(item: NextWindow) -> Hashable:
-        return item.motion.figure.kind, len(item.window)
+        return item.motion.figure.kind, len(item.window), item.window.layout
 
     return work_alike(_extend_alike, windows, kind, TOGETHER)
 
@@ -177,6 +178,8 @@ def fit_windows(
     _rotations(fitted.block, len(kind.bones)).copy_(quat_unroll(local.transpose(1, 2), start).transpose(1, 2))
     if kind.life is not None:
         _live(figures, fitted, frames, moods, memory[:, _MOODS], after[..., _MOODS])
+        if fitted.gaze is not None and windows.gaze is not None:
+            fitted.gaze.add_(windows.gaze)
     return fitted, after
 
 
@@ -208,22 +211,22 @@ def _hold_feet(
     ``memory`` (B, T, 36) holds what was remembered before and is overwritten.
     """
     kind, sides = figures[0].kind, list(legs.sides)
-    offsets = torch.from_numpy(np.stack([figure.leg_offsets for figure in figures]))[:, None]  # (B, 1, L, 3)
-    tracks = kind.leg_rotations(local, legs)
-    pose = pose_legs(legs, tracks, fitted.hips, offsets)
+    offsets = np.stack([figure.leg_offsets for figure in figures], axis=-1).swapaxes(0, 1)  # (3, L, B)
+    tracks = np.ascontiguousarray(kind.leg_rotations(local, legs).numpy().transpose(3, 2, 0, 1))  # (4, L, B, T)
+    pose = pose_legs(legs, tracks, to_planes(fitted.hips), offsets[..., None])
     remembered = memory.reshape(*memory.shape[:2], 2, -1)  # (B, T, 2, 18)
     labels = fitted.contacts.numpy().reshape(*memory.shape[:2], 2, 2)[:, :, sides] > 0.5
     feet = Feet(
-        np.ascontiguousarray(pose.parts.numpy().swapaxes(0, 1), dtype=np.float64),
+        np.ascontiguousarray(pose.parts.T, dtype=np.float64),  # (T, B, S, P, 3)
         labels.swapaxes(0, 1),
         np.stack([figure.floor for figure in figures]),
         np.array([[figure.scale] for figure in figures]),
         kind.fps,
     )
-    moved, after = hold_feet(feet, remembered[:, 0, sides].astype(np.float64))
-    offset = torch.from_numpy(moved.swapaxes(0, 1).astype(np.float32))  # (B, T, S, 3)
-    bent, _ = bend_legs(legs, tracks, pose, offset)
-    local[..., [kind.bones.index(bone) for bone in legs.chain], :] = bent.flatten(-3, -2)
+    moved, after = hold_feet(feet, remembered[:, 0, sides].astype(np.float64))  # (T, B, S, ...)
+    bent, _ = bend_legs(legs, tracks, pose, np.ascontiguousarray(moved.T, dtype=np.float32))
+    rows = torch.from_numpy(bent.reshape(4, len(legs.chain), *memory.shape[:2]))  # (4, 3 S, B, T)
+    local[..., [kind.bones.index(bone) for bone in legs.chain], :] = rows.permute(2, 3, 1, 0)
     remembered[:, :, sides] = after.swapaxes(0, 1)
     memory[:] = remembered.reshape(memory.shape)
 

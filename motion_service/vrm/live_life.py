@@ -48,14 +48,16 @@ class Temper:
     """Rate in Hz and phase in turns of breathing, and of swaying."""
     sways: Tensor
     """(10, 2) of the fingers, see :func:`~motion_service.vrm.life.draw_sways`."""
+    breathes: bool = True
 
 
-def new_temper(seed: int) -> Temper:
+def new_temper(seed: int, *, breathes: bool = True) -> Temper:
     """That of a seed."""
     drawn = torch.rand(4, generator=torch.Generator().manual_seed(seed % 2**63)).tolist()
     rate = _BREATH_HZ[0] + (_BREATH_HZ[1] - _BREATH_HZ[0]) * drawn[0]
     sway = _SWAY_HZ[0] + (_SWAY_HZ[1] - _SWAY_HZ[0]) * drawn[2]
-    return Temper(seed, (rate, drawn[1], sway, drawn[3]), draw_sways(torch.Generator().manual_seed(seed % 2**63)))
+    fingers = draw_sways(torch.Generator().manual_seed(seed % 2**63))
+    return Temper(seed, (rate, drawn[1], sway, drawn[3]), fingers, breathes)
 
 
 def breathe(local: Tensor, bones: tuple[str, ...], tempers: Sequence[Temper], time: Tensor) -> None:
@@ -65,7 +67,8 @@ def breathe(local: Tensor, bones: tuple[str, ...], tempers: Sequence[Temper], ti
     breath = torch.sin(2 * math.pi * (rate[:, None] * time + phase[:, None]))
     sway = torch.sin(2 * math.pi * (sway_rate[:, None] * time + sway_phase[:, None]))
     degrees = torch.tensor([_BREATH_DEG[bones[column]] for column in columns]).reshape(-1, 3)
-    breath, sway = breath.float()[..., None], sway.float()[..., None]  # (B, T, 1)
+    alive = torch.tensor([float(temper.breathes) for temper in tempers])[:, None, None]
+    breath, sway = breath.float()[..., None] * alive, sway.float()[..., None] * alive  # (B, T, 1)
     roll = breath * degrees[:, 1] + sway * degrees[:, 2]
     turn = torch.stack([breath * degrees[:, 0], torch.zeros_like(roll), roll], dim=-1)  # (B, T, n, 3)
     local[..., columns, :] = quat_multiply(local[..., columns, :], rotvec_to_quat(torch.deg2rad(turn)))
@@ -121,6 +124,11 @@ def new_life(
     sources |= {own: sources[preset] for preset, own in own_names if preset in sources}
     fingers = tuple(bone for bone in FINGER_BONES if bone in bones and bone not in moved)
     return LiveLife(fingers, tuple(sources), moods, tuple(sources.values()), has_gaze)
+
+
+def look_about(seed: int, fps: float, frame: int, num_frames: int) -> Tensor:
+    """Small glances about the viewer: yaw and pitch (T, 2) rad of frames from number ``frame`` on."""
+    return torch.from_numpy(_eyes(seed, fps, frame, num_frames)[:, 1:])
 
 
 def _eyes(seed: int, fps: float, frame: int, num_frames: int) -> Floats:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from motion_service.geometry.planes import Planes
 
 
 def smooth(track: Tensor, sigma_frames: float) -> Tensor:
@@ -13,15 +17,26 @@ def smooth(track: Tensor, sigma_frames: float) -> Tensor:
 
     Beyond its ends the track goes on as its own point reflection, so a constant speed is kept up to the last frame.
     """
-    frames = track.shape[0]
+    return torch.from_numpy(np.moveaxis(smooth_planes(np.moveaxis(track.numpy(), 0, -1), sigma_frames), -1, 0))
+
+
+def smooth_planes(track: Planes, sigma_frames: float) -> Planes:
+    """The same for numbers (..., T): time is the last axis."""
+    frames = track.shape[-1]
     radius = min(math.ceil(3 * sigma_frames), frames - 1)
     if radius < 1:
         return track
-    flat = track.reshape(frames, -1)
-    before = 2 * flat[:1] - flat[1 : radius + 1].flip(0)
-    after = 2 * flat[-1:] - flat[frames - 1 - radius : frames - 1].flip(0)
-    padded = torch.cat([before, flat, after])  # (T + 2 radius, n)
-    place = torch.arange(-radius, radius + 1, dtype=track.dtype, device=track.device)
-    kernel = torch.exp(-0.5 * (place / sigma_frames) ** 2)
-    smoothed = padded.unfold(0, 2 * radius + 1, 1) @ (kernel / kernel.sum())  # (T, n)
-    return smoothed.reshape(track.shape)
+    before = 2 * track[..., :1] - track[..., radius:0:-1]
+    after = 2 * track[..., -1:] - track[..., -2 : -radius - 2 : -1]
+    padded = np.concatenate([before, track, after], axis=-1)  # (..., T + 2 radius)
+    kernel = _kernel(radius, sigma_frames).astype(track.dtype)
+    smoothed = np.correlate(padded.reshape(-1), kernel, "same")  # all rows in one; what mixes two is cut off
+    return smoothed.reshape(padded.shape)[..., radius:-radius]
+
+
+@lru_cache(maxsize=64)
+def _kernel(radius: int, sigma_frames: float) -> Planes:
+    """Weights (2 radius + 1,) of a Gaussian, of sum 1."""
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_frames) ** 2)
+    kernel: Planes = weights / weights.sum()
+    return kernel

@@ -2,19 +2,18 @@
 
 The leg bends or stretches at the knee until hip and ankle are as far apart as asked (law of cosines), about the axis it
 is bent about already, and swings as a whole by the shortest arc. So the knee keeps its plane and its side, an ankle
-that stays gives no turn at all, and lengths cannot change. Knows no clip: world space only.
+that stays gives no turn at all, and lengths cannot change. Knows no clip: world space only, in
+:data:`~motion_service.geometry.planes.Planes`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from motion_service.geometry.rotation import axis_angle_to_quat, normalize, quat_between, quat_multiply, quat_rotate
+from motion_service.geometry.planes import Planes, between, cross, dot, length, multiply, rotate, turn_about, unit
 
 MAX_REACH: Final = 0.9995
 """Share of its length that a stretched leg comes near to (3.6 degrees of knee); one that is straighter stays so."""
@@ -25,49 +24,36 @@ _WRONG: Final = math.sin(math.radians(8.0))
 """Sine of the backward bend from which a knee is not bent any further."""
 
 
-@dataclass(frozen=True, slots=True)
-class LegTurn:
-    """World rotations (..., 4) xyzw to put in front of the world orientations of thigh and shank."""
-
-    thigh: Tensor
-    shank: Tensor
-
-
-def turn_leg(hip: Tensor, knee: Tensor, ankle: Tensor, target: Tensor, hinge: Tensor) -> LegTurn:
-    """Turns that bring the ankle to ``target``; points (..., 3) in m, world. Lengths must not be zero.
+def turn_leg(hip: Planes, knee: Planes, ankle: Planes, target: Planes, hinge: Planes) -> Planes:
+    """World rotations (4, 2, ...), to put in front of the orientations of thigh and shank, that bring the ankle to
+    ``target``; points (3, ...) in m, world, float64. Lengths must not be zero.
 
     A leg that has to stretch gives way softly: what it lacks of being straight is never used up, because a knee snaps
     on the last millimetres. The ankle then stays short of the target, on the line from the hip.
 
-    ``hinge`` (..., 3): world axis about which the knee flexes, the +X axis of the thigh bone.
+    ``hinge`` (3, ...): world axis about which the knee flexes, the +X axis of the thigh bone.
     """
-    thigh, shank = _length(knee - hip), _length(ankle - knee)  # (...,)
-    reach, wanted = _length(ankle - hip), _length(target - hip)
-    spare = (MAX_REACH * (thigh + shank) - reach).clamp_min(1e-9)
-    normal = torch.linalg.cross(knee - hip, ankle - knee)  # twice the triangle, along the flexion axis
-    size = (thigh * shank)[..., None]
-    bend = (normal * hinge).sum(-1, keepdim=True) / size  # sine of the knee, negative when it is bent the wrong way
-    sound = (1 + bend[..., 0] / _WRONG).clamp(0, 1)
-    stretched = reach + spare * torch.tanh((wanted - reach) / spare)
-    wanted = torch.where(wanted > reach, stretched, torch.lerp(reach, wanted, sound))
-    wanted = wanted.maximum((thigh - shank).abs() + 1e-4)
-    axis = normalize(normal + torch.where(bend < -_STRAIGHT, -_STRAIGHT, _STRAIGHT) * size * hinge)
-    old_lead, old_flexion = _triangle(thigh, shank, reach)
-    lead, flexion = _triangle(thigh, shank, wanted)
-    bend_thigh = axis_angle_to_quat(axis, old_lead - lead)
-    bend_shank = axis_angle_to_quat(axis, old_lead - lead + flexion - old_flexion)
-    bent = quat_rotate(bend_thigh, knee - hip) + quat_rotate(bend_shank, ankle - knee)
-    swing = quat_between(bent, target - hip)
-    return LegTurn(quat_multiply(swing, bend_thigh), quat_multiply(swing, bend_shank))
+    down, up = knee - hip, ankle - knee
+    thigh, shank, reach, wanted = length(np.stack([down, up, ankle - hip, target - hip], axis=1))  # (...) each
+    spare = np.maximum(MAX_REACH * (thigh + shank) - reach, 1e-9)
+    normal = cross(down, up)  # twice the triangle, along the flexion axis
+    size = thigh * shank
+    bend = dot(normal, hinge) / size  # sine of the knee, negative when it is bent the wrong way
+    sound = np.clip(1 + bend / _WRONG, 0, 1)
+    stretched = reach + spare * np.tanh((wanted - reach) / spare)
+    wanted = np.where(wanted > reach, stretched, reach + sound * (wanted - reach))
+    wanted = np.maximum(wanted, np.abs(thigh - shank) + 1e-4)
+    axis = unit(normal + np.where(bend < -_STRAIGHT, -_STRAIGHT, _STRAIGHT) * size * hinge)
+    lead, flexion = _triangle(thigh, shank, np.array([reach, wanted]))
+    led = lead[0] - lead[1]
+    bends = turn_about(axis[:, None], np.array([led, led + flexion[1] - flexion[0]]))  # (4, 2, ...)
+    bent = np.add.reduce(rotate(bends, np.stack([down, up], axis=1)), axis=1)
+    swing = between(unit(bent), unit(target - hip))
+    return multiply(swing[:, None], bends)
 
 
-def _triangle(thigh: Tensor, shank: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+def _triangle(thigh: Planes, shank: Planes, reach: Planes) -> tuple[Planes, Planes]:
     """Angle between thigh and the line hip-ankle, and flexion of the knee (0 = straight), rad."""
-    lead = (thigh**2 + reach**2 - shank**2) / (2 * thigh * reach).clamp_min(1e-9)
-    inner = (thigh**2 + shank**2 - reach**2) / (2 * thigh * shank).clamp_min(1e-9)
-    return torch.acos(lead.clamp(-1, 1)), math.pi - torch.acos(inner.clamp(-1, 1))
-
-
-def _length(v: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(v, dim=-1)
-    return length
+    lead = (thigh**2 + reach**2 - shank**2) / np.maximum(2 * thigh * reach, 1e-9)
+    inner = (thigh**2 + shank**2 - reach**2) / np.maximum(2 * thigh * shank, 1e-9)
+    return np.arccos(np.clip(lead, -1, 1)), math.pi - np.arccos(np.clip(inner, -1, 1))

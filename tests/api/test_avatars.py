@@ -15,8 +15,9 @@ from fastapi import FastAPI, Request
 
 from motion_service.api import avatars, security
 from motion_service.api.avatars import AVATARS_PATH, MAX_UPLOADS, avatar_routes
+from motion_service.api.observing import ObserveMiddleware
 from motion_service.api.problem import install_problem_handlers
-from motion_service.api.security import MAX_BODY, STREAMED, BodyLimitMiddleware, KeyMiddleware, RequestIdMiddleware
+from motion_service.api.security import MAX_BODY, STREAMED, BodyLimitMiddleware, KeyMiddleware
 from motion_service.humanoid import VRM_PARENT
 from motion_service.vrm.avatar import read_avatar
 from motion_service.vrm.glb import MAX_FILE
@@ -40,7 +41,7 @@ def make_app(shelf: AvatarShelf, keys: tuple[str, ...] = ()) -> FastAPI:
     app.add_middleware(BodyLimitMiddleware)
     if keys:
         app.add_middleware(KeyMiddleware, keys=keys)
-    app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(ObserveMiddleware)
     return app
 
 

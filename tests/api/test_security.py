@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from motion_service.api.security import OPEN_PATHS, check_exposure, is_loopback
+from motion_service.api.lifecycle import OPEN_PATHS
+from motion_service.api.security import check_exposure, is_loopback
 from motion_service.telemetry import JsonFormatter, request_id
 from tests.fakes import Api, FakeSource, StartApi
 
@@ -30,7 +31,7 @@ def test_other_addresses_need_a_key_or_a_word(host: str) -> None:
 async def test_with_keys_every_path_needs_one_but_the_status(start_api: StartApi) -> None:
     api = start_api(keys=("another key", KEY))
     document = (await api.http.get("/openapi.json", headers={"X-API-Key": KEY})).json()
-    paths = {path.replace("{job_id}", JOB) for path in document["paths"]} | {"/docs", "/openapi.json", "/nope", "/"}
+    paths = {path.replace("{job_id}", JOB) for path in document["paths"]} | {"/docs", "/openapi.json", "/nope"}
     for path in paths:
         for method in ("GET", "POST", "OPTIONS"):
             answer = await api.http.request(method, path)

@@ -19,7 +19,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from motion_service import stream_schemas
 from motion_service.api import websocket
 from motion_service.api.http import create_app
+from motion_service.errors import QueueFull
 from motion_service.jobs import Jobs
+from motion_service.stream_pace import WindowCosts
 from motion_service.stream_schemas import MAX_MESSAGE
 from motion_service.streams import Streams
 from tests.stream.live_fakes import FakeLive
@@ -293,3 +295,40 @@ async def test_a_client_that_does_not_read_is_given_up(tmp_path: Path, monkeypat
     await asyncio.wait_for(app(scope, said.get, send), 10)  # type: ignore[arg-type]
     assert (heard[-1]["type"], heard[-1]["code"]) == ("websocket.close", 1013)
     assert not streams.places.inside
+
+
+def test_no_stream_is_let_in_that_would_make_all_late(tmp_path: Path) -> None:
+    streams = load_streams(tmp_path)
+    costs = streams._costs.setdefault("mini", WindowCosts())
+    for _ in range(40):
+        costs.add(1.9)
+    with streams.enter():  # the first one may always try
+        with pytest.raises(QueueFull), streams.enter():
+            pass
+        for _ in range(400):
+            costs.add(0.3)
+        with streams.enter():
+            assert streams.places.inside == 2
+
+
+# --- what the body does by itself -------------------------------------------------------------------------------------
+
+
+async def test_an_avatar_talks_and_is_interrupted(address: str) -> None:
+    async with open_socket(address) as socket:
+        await say(socket, "start", state="idle", expressions=True, still=["fingers"])
+        started = await hear(socket, "started")
+        assert not any("Index" in bone for bone in started["bones"])
+        await hear(socket, "chunk")
+        await say(socket, "speak", text="こんにちは、今日はいい天気ですね。", seconds=4.0, emotion="happy")
+        told = await hear(socket, "prompt_applied")
+        assert told["reason"] == "speak" and told["speech"]["seconds"] == 4.0 and told["state"] == "idle"
+        assert told["prompt_plan"]["action"] == "none" and told["speech"]["beats"]
+        chunk = await hear(socket, "chunk")
+        assert chunk["revision"] == told["revision"] and chunk["first_frame"] == told["from_frame"]
+        await say(socket, "interrupt", to="listen")
+        assert (await hear(socket, "prompt_applied"))["state"] == "listen"
+        await say(socket, "state", to="think")
+        assert (await hear(socket, "prompt_applied"))["reason"] == "state"
+        await say(socket, "speak", text="")
+        assert (await hear(socket, "error"))["problem"]["field"].endswith("text")

@@ -10,6 +10,7 @@ import pytest
 
 HERE = Path(__file__).parent
 NODE_MODULES = HERE / "node_modules"
+WEB = HERE.parents[1] / "motion_service/web"
 
 
 def find_chromium() -> str | None:
@@ -30,3 +31,8 @@ def demand(there: object, reason: str) -> None:
 def demand_node_modules() -> None:
     demand(shutil.which("node"), "needs node")
     demand(NODE_MODULES.is_dir(), "needs tests/browser/node_modules: run `npm ci` in tests/browser")
+
+
+def demand_web_modules() -> None:
+    demand(shutil.which("npm"), "needs node and npm")
+    demand((WEB / "node_modules").is_dir(), "needs motion_service/web/node_modules: run scripts/motion/setup_browser")

@@ -1,4 +1,4 @@
-"""A web server on the loopback address: the page, the modules in node_modules, and files that only live in memory."""
+"""A web server on the loopback address: pages of tests, node_modules, what ships, and files in memory."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.browser.installed import HERE, NODE_MODULES
+from tests.browser.installed import HERE, NODE_MODULES, WEB
 
-_FOLDERS = {"modules": NODE_MODULES, "page": HERE}
+_FOLDERS = {"modules": NODE_MODULES, "page": HERE, "static": WEB / "static"}
 _TYPES = {".html": "text/html", ".mjs": "text/javascript", ".js": "text/javascript"}
 
 

@@ -33,7 +33,16 @@ class ServiceProcess:
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
 
     def __enter__(self) -> ServiceProcess:
-        with self._log.open("wb") as log:
+        self._start()
+        return self
+
+    def restart(self) -> None:
+        """End it as an operator does, and start it again on the same port."""
+        self._end()
+        self._start()
+
+    def _start(self) -> None:
+        with self._log.open("ab") as log:
             command = [sys.executable, "-m", "motion_service"]
             self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
         deadline = time.monotonic() + START_S
@@ -42,10 +51,12 @@ class ServiceProcess:
                 self.__exit__(None, None, None)
                 raise RuntimeError(f"the service did not start: {self._log.read_text()[-2000:]}")
             time.sleep(0.05)
-        return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.http.close()
+        self._end()
+
+    def _end(self) -> None:
         self._process.terminate()
         try:
             self._process.wait(20)

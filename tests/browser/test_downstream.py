@@ -77,6 +77,7 @@ def started(
         "MOTION_DEFAULT_SETTLE": "on",
         "MOTION_DEFAULT_COMPAT": "boost-safe",
         "MOTION_DEFAULT_ARTIFACTS": "none",
+        "MOTION_SPEECH_FIT": "on",
     }
     browser = viewer.page.context.browser
     assert browser is not None
@@ -134,6 +135,17 @@ def test_the_head_stays_in_the_picture_and_the_clip_ends_in_neutral(assistant: A
             assert view["margin"] > 0.1, (prompt, view)
         degrees, metres = distance_from_neutral(assistant.version, seen["last"])
         assert degrees < 0.05 and metres < 1e-4, prompt
+
+
+def test_a_reply_is_talked_in_the_picture(assistant: Assistant) -> None:
+    reply = "はい、わかりました。すぐに確認しますので、少々お待ちください。"
+    motion = assistant.service.generate(reply, seed=1, **CONVERSATION)
+    speech = motion["metadata"]["speech"]
+    assert abs(motion["duration_sec"] - speech["seconds"]) <= 0.3 and motion["duration_sec"] != 4.0
+    seen = assistant.call("perform", motion, assistant.cameras, ["leftHand", "rightHand"])
+    assert all(view["margin"] > 0.1 for view in seen["views"])
+    heights = np.max([np.array(seen["places"][bone])[:, 1] for bone in ("leftHand", "rightHand")], axis=0)
+    assert np.mean(heights > 1.3) > 0.3, "a hand is up beside the shoulders"
 
 
 def test_the_head_of_a_runner_stays_in_the_picture(assistant: Assistant) -> None:

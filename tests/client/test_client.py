@@ -171,8 +171,7 @@ def test_edit_avatar_job_health_and_diagnostics(connect: Any, url: str, tmp_path
                 client.job(unknown)
         with pytest.raises(MotionError):  # the fake model edits nothing
             client.edit(motion, "in_between", "waves")
-        with pytest.raises(NotFound):
-            client.diagnostics()
+        assert client.diagnostics()["jobs"]["done"] >= 1
 
 
 def test_connections_are_reused(url: str) -> None:

@@ -101,10 +101,15 @@ def test_pause_seek_and_acknowledge_are_said(open_stream: Any, server: StreamSer
         stream.pause()
         stream.acknowledge(3)
         stream.resume()
+        stream.speak("はい。", seconds=1.5)
+        stream.set_state("think", emotion="happy")
+        stream.interrupt()
         stream.seek(sway, frame=4)
         next(chunk for chunk in stream if chunk.revision == 1)
     kinds = [message["type"] for message in server.said]
-    assert kinds == ["start", "pause", "ack", "resume", "seek_pose"]
+    assert kinds == ["start", "pause", "ack", "resume", "speak", "state", "interrupt", "seek_pose"]
+    assert server.said[4] == {"v": 1, "type": "speak", "text": "はい。", "seconds": 1.5}
+    assert server.said[5]["to"] == "think" and server.said[6]["to"] == "listen"
     pose = server.said[-1]["pose"]
     assert len(pose["tracks"]["spine"]) == 30 == len(pose["root_position"]), "the last second"
     assert (pose["fps"], pose["target"], pose["rest_hips_height"]) == (30.0, "vrm1", 0.95)

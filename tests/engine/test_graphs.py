@@ -36,3 +36,20 @@ def test_a_graph_replays_on_the_same_buffers() -> None:
     assert len(calls) == 3 and count == 2  # recording launches nothing
     graphs.run("add")
     assert len(calls) == 3 and count == 3
+
+
+def test_runs_are_counted_for_those_who_ask() -> None:
+    graphs = Graphs("cpu")
+    for owner in ("mini", "dip"):
+        graphs.record((owner, 1), lambda: None)
+    for owner in ("mini", "mini", "dip"):
+        graphs.run((owner, 1))
+    assert graphs.counts(lambda key: isinstance(key, tuple) and key[0] == "mini") == {
+        "graph_hits": 0,
+        "graph_misses": 0,
+    }
+    graphs.enabled = True  # as on a GPU where nothing was recorded: everything is a miss
+    assert graphs.counts(lambda key: isinstance(key, tuple) and key[0] == "mini") == {
+        "graph_hits": 0,
+        "graph_misses": 2,
+    }

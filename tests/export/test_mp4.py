@@ -145,7 +145,7 @@ def test_captions_without_a_japanese_font_are_ascii(monkeypatch: pytest.MonkeyPa
 def write_colour(path: Path, colour: tuple[int, int, int], frames: int) -> Path:
     """A video of one colour that gets black at its last frame."""
     pictures = [np.full((48, 48, 3), colour if i < frames - 1 else 0, np.uint8) for i in range(frames)]
-    mp4._encode(pictures, path, Fraction(20), 48, 48)
+    mp4.encode_pictures(pictures, path, Fraction(20), 48, 48)
     return path
 
 

@@ -188,7 +188,7 @@ GOOD = ask(NETWORK, 1, 5)
         (lambda pool: pool.front(2, 40, 20).seat([(0, 3)]), "4 to 20 rows"),
         (lambda pool: pool.front(2, 40, 20).seat([(0, 8), (0, 8)]), "each once"),
         (lambda pool: pool.text_stage(1).fill([0, 1], [], []), "only 1 fit"),
-        (lambda pool: pool.text_stage(1).fill([2], [GOOD.tokens[0]], [GOOD.mask[0]]), "entries are 0 to 3"),
+        (lambda pool: pool.text_stage(1).fill([4], [GOOD.tokens[0]], [GOOD.mask[0]]), "entries are 0 to 3"),
         (lambda pool: pool.text_stage(1).fill([0], [torch.zeros(5, 10)], [torch.ones(5)]), "5 tokens, but only 4"),
     ],
 )

@@ -156,7 +156,9 @@ def test_several_steps_at_once_are_the_same_and_end_with_the_plan(engine: Engine
         ("few", "UP_TO_80_ROWS"),
         ("few", "MORE_ROWS"),
         ("few", "FROM_150_ROWS"),
+        ("few", "LITTLE_MEMORY"),
         ("many", "UP_TO_4096_ROWS"),
+        ("many", "LITTLE_MEMORY"),
         ("many", "MORE_ROWS"),
     ],
 )

@@ -40,7 +40,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def leap(self, seconds: float) -> None:
         self._clock += seconds
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         done: Future[Any] = Future()
         try:
             done.set_result(func(*args))

@@ -32,3 +32,11 @@ def test_facts_are_those_of_the_foot_lock(fps: float | None) -> None:
         "foot_lock_moved_cm",
     }
     assert fit_clip(clip, Fitting(foot_lock=False, fps=fps)).facts == {}
+
+
+@pytest.mark.parametrize("fps", [1.0, 2.0, 5.0, 120.0])
+@pytest.mark.parametrize("seconds", [0.05, 0.1, 1.0])
+def test_a_loop_has_at_least_a_frame_at_any_rate(seconds: float, fps: float) -> None:
+    fitted = fit_clip(make_wave(seconds, 1), Fitting(loop=True, fps=fps))
+    assert fitted.wire.num_frames >= 1 and fitted.wire.fps == fps
+    assert abs(fitted.wire.num_frames - seconds * fps) <= 1

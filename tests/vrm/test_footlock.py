@@ -30,8 +30,9 @@ from motion_service.vrm.footlock import MAX_MOVE, FootLock, lock_feet
 from motion_service.vrm.lowpass import smooth
 from motion_service.vrm.resample import resample_clip
 from motion_service.vrm.retarget import joints_to_vrm
-from motion_service.vrm.two_bone import MAX_REACH, turn_leg
+from motion_service.vrm.two_bone import MAX_REACH
 from tests.fakes import MINI, with_bones
+from tests.vrm.by_tensors import turn_leg
 
 GOLDEN = Path(__file__).resolve().parents[2] / ".." / "shared" / "goldens" / "representation.npz"
 PROMPTS = ("a person walks forward", "a person waves with the right hand", "お辞儀をする")

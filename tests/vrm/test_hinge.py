@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from motion_service.geometry.rotation import axis_angle_to_quat, normalize, quat_rotate
-from motion_service.vrm.hinge import signed_angle, smooth_angles, solve_hinge, swing_hinge, unwrap_angles
+from motion_service.vrm.hinge import smooth_angles, unwrap_angles
+from tests.vrm.by_tensors import signed_angle, solve_hinge, swing_hinge
 
 REST = torch.tensor([[0.0, -1.0, 0.0]], dtype=torch.float64)
 HINGE = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)

@@ -27,8 +27,9 @@ from motion_service.geometry.rotation import (
 )
 from motion_service.humanoid import VRM_PARENT
 from motion_service.vrm.body import MANNEQUIN_BODY, pose_body
-from motion_service.vrm.retarget import bone_directions, joints_to_vrm
+from motion_service.vrm.retarget import joints_to_vrm
 from motion_service.vrm.source_rest import JOINT, JOINT_BONES, JOINT_PARENTS, REST_DIRECTIONS
+from tests.vrm.by_tensors import bone_directions
 from tests.vrm.source_figure import SIDES, SOURCE_BODY, SWAP, joints_of, lively, mirrored, pose_clip, real, turn
 
 LIMB_BONES = [f"{side}{bone}" for side in SIDES for bone in ("UpperArm", "LowerArm", "UpperLeg", "LowerLeg")]
