@@ -9,6 +9,8 @@ import torch
 
 from motion_service import loading
 from motion_service.config import Config
+from motion_service.engine.worker import Worker
+from motion_service.errors import ModelUnavailable
 from motion_service.quality_match import MatchSpec, MotionMatcher
 from motion_service.training.matcher import save_matcher
 
@@ -56,9 +58,9 @@ def test_free_weights_are_those_of_their_own_directory(
 
     def refuse(path: Path) -> None:
         seen.append(path)
-        raise loading.ModelUnavailable("not here")
+        raise ModelUnavailable("not here")
 
     monkeypatch.setattr(loading, "load_checkpoint", refuse)
     for choice, name in (("free", "mini-free"), ("default", "mini")):
-        loading.load_sources(config(monkeypatch, choice), loading.Worker())
+        loading.load_sources(config(monkeypatch, choice), Worker())
         assert seen[-1].name == name
