@@ -72,6 +72,6 @@ def test_faults_grow_with_what_is_worse_than_recordings() -> None:
     clip = asyncio.run(PlaceholderSource().generate(WISH)).clip
     measures = measure_clip(clip)  # type: ignore[arg-type]
     assert faults(measures) == 0
-    assert set(REAL_RANGE) - {"text_match"} <= set(measures)
+    assert set(REAL_RANGE) <= set(measures)
     worse = {**measures, "penetration_cm": 3.0}
     assert faults(worse) > 1 and faults({**worse, "self_intersection_cm": 8.0}) > faults(worse)
