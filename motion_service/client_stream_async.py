@@ -24,12 +24,12 @@ from motion_service.client_stream import (
     refusal_to_error,
     seek_message,
 )
-from motion_service.speak_schemas import Emotion, State
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
     from motion_service.client_motion import ReceivedMotion
+    from motion_service.speak_schemas import Emotion, State
 
 
 class AsyncMotionStream(StreamFacts):

@@ -310,7 +310,7 @@ class MotionMetadata(BaseModel):
         "text_match: -1 to 1, null without the evaluator."
     )
     quality_range: dict[str, tuple[float, float]] = Field(
-        description="Where the same measures lie for recorded motion, 5th to 95th percentile."
+        default_factory=dict, description="Where the same measures lie for recorded motion, 5th to 95th percentile."
     )
     warnings: list[str]
     licence: str | None = Field(description="Licence of the weights.")

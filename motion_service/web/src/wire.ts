@@ -481,7 +481,7 @@ export interface MotionMetadata {
   /** Of the clip as made, before avatar, fps, root and settle; foot lock: of what is delivered. text_match: -1 to 1, null without the evaluator. */
   quality: Record<string, number | null>;
   /** Where the same measures lie for recorded motion, 5th to 95th percentile. */
-  quality_range: Record<string, [number, number]>;
+  quality_range?: Record<string, [number, number]>;
   warnings: string[];
   /** Licence of the weights. */
   licence: string | null;
@@ -723,7 +723,7 @@ export interface SpeakMetadata {
   /** Of the clip as made, before avatar, fps, root and settle; foot lock: of what is delivered. text_match: -1 to 1, null without the evaluator. */
   quality: Record<string, number | null>;
   /** Where the same measures lie for recorded motion, 5th to 95th percentile. */
-  quality_range: Record<string, [number, number]>;
+  quality_range?: Record<string, [number, number]>;
   warnings: string[];
   /** Licence of the weights. */
   licence: string | null;
