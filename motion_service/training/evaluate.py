@@ -362,10 +362,13 @@ def _judge_texts(
     clips: Sequence[VrmClip],
     real: RealMotion,
 ) -> tuple[MatchTable | None, dict[str, float] | None]:
-    """What the evaluator says of texts and styles; None without one."""
+    """What the evaluator says of texts and styles; None without one, or where it reads texts of another encoder."""
     matcher = load_matcher(options.evaluator)
     if matcher is None:
         _console.print("no evaluator: train it with scripts/motion/train_evaluator")
+        return None, None
+    if matcher.spec.text_encoder != encoder.name:
+        _console.print(f"no measures of texts: the evaluator reads {matcher.spec.text_encoder}, this is {encoder.name}")
         return None, None
     table = compare_matches(matcher, encoder, prompts, clips, real.data, real.held_out)
     _print_table("Text and motion", ["measure", "generated", "real"], table.rows())
