@@ -9,7 +9,7 @@ https://doi.org/10.1016/0001-6918(67)90005-4).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +37,10 @@ NOD_S: Final = 0.24
 NOD_NEAR_S: Final = 0.45
 """A beat so close to the end of a phrase is the nod."""
 HEAD_BEAT_DEG: Final = 2.5
+HOLD_S: Final = 0.9
+"""Hands that would have to be down again sooner do not come up."""
+STAY: Final = 0.55
+"""How likely hands keep their place from one phrase to the next: a new one each time looks restless."""
 SHORTEST_S: Final = 0.9
 """Whoever says less keeps the hands down."""
 SEEN_SHARE: Final = 0.4
@@ -45,12 +49,13 @@ SEEN_SHARE: Final = 0.4
 Hand = tuple[float, float, float, float, float]
 """Out, up, ahead (m), roll and bend (degrees)."""
 HIGH_ONE: Final[tuple[Hand, ...]] = (
-    (0.04, -0.01, 0.22, -30.0, -12.0),
-    (0.09, -0.02, 0.20, -50.0, -18.0),
-    (0.01, 0.02, 0.20, -10.0, -8.0),
-    (-0.03, -0.01, 0.23, -40.0, 8.0),
+    (0.10, -0.04, 0.21, -35.0, -15.0),
+    (0.14, -0.05, 0.19, -55.0, -20.0),
+    (0.09, -0.03, 0.21, -20.0, -12.0),
+    (0.06, -0.04, 0.24, -45.0, -6.0),
 )
-HIGH_BOTH: Final[tuple[Hand, ...]] = ((0.02, -0.01, 0.23, -30.0, -10.0), (-0.05, -0.01, 0.23, -10.0, 8.0))
+"""Beside the chest: higher or further in, hands stand in front of the neck or beside the cheek."""
+HIGH_BOTH: Final[tuple[Hand, ...]] = ((0.11, -0.04, 0.21, -40.0, -15.0), (0.08, -0.05, 0.24, -25.0, -8.0))
 LOW: Final[tuple[Hand, ...]] = ((0.02, -0.26, 0.24, -20.0, 0.0), (0.08, -0.24, 0.22, -45.0, -5.0))
 """At the waist, below a head-and-shoulders picture."""
 _PARTS: Final = ("out", "up", "ahead", "roll", "bend")
@@ -99,23 +104,21 @@ def _hands(talk: Talk, style: Style, random: np.random.Generator) -> list[Ask]:
     """Which hands are up in which phrase, and how they beat."""
     if talk.seconds < SHORTEST_S or not talk.phrases:
         return []
-    asks, up = list[Ask](), set[Side]()
+    asks, up, was_high = list[Ask](), set[Side](), False
     free_from = talk.start
     end = talk.start + talk.seconds
     for number, (phrase, high) in enumerate(zip(talk.phrases, _heights(talk.phrases, style, random), strict=True)):
         beats = [talk.start + beat.time for beat in talk.beats if beat.phrase == number]
         strike = max([free_from + PREPARE_S / style.tempo, *beats[:1]])
-        if strike > min(end - 0.35, talk.start + phrase.end + 0.2):
+        if strike > min(end - HOLD_S, talk.start + phrase.end + 0.2):
             continue
-        sides, hands = _draw(high, random)
-        length = PREPARE_S / style.tempo
-        for side in SIDES:
-            if side in sides:
-                asks += hand_asks(side, hands, strike - length, length)
-            elif side in up:
-                asks += rest_asks(side, strike - length, length + 0.1)
-        up = set(sides)
-        free_from = strike + 0.2
+        if up and high == was_high and random.random() < STAY:
+            strike = free_from - 0.2
+        else:
+            sides, hands = _draw(high, random)
+            asks += _lead(sides, hands, up, strike, PREPARE_S / style.tempo)
+            up, was_high = set(sides), high
+            free_from = strike + 0.2
         for beat in talk.beats:
             time = talk.start + beat.time
             if beat.phrase == number and strike + 0.3 < time < end - 0.2:
@@ -124,6 +127,17 @@ def _hands(talk: Talk, style: Style, random: np.random.Generator) -> list[Ask]:
     if not talk.goes_on:
         asks = [ask for ask in asks if ask.start < end + SETTLED_S - RETRACT_S]
         asks += [ask for side in sorted(up) for ask in rest_asks(side, end + SETTLED_S - RETRACT_S, RETRACT_S)]
+    return asks
+
+
+def _lead(sides: Sequence[Side], hand: Hand, up: Collection[Side], strike: float, length: float) -> list[Ask]:
+    """Hands led to a place until ``strike``, and others that are ``up`` let down."""
+    asks = list[Ask]()
+    for side in SIDES:
+        if side in sides:
+            asks += hand_asks(side, hand, strike - length, length)
+        elif side in up:
+            asks += rest_asks(side, strike - length, length + 0.1)
     return asks
 
 
