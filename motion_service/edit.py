@@ -6,7 +6,6 @@ So only the new part of its clip is taken. What is kept is the client's, number 
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from torch import Tensor
 from motion_service.clips import VrmClip
 from motion_service.diffusion.rollout import continue_smoothly
 from motion_service.edit_schemas import EditRequest
-from motion_service.errors import BadRequest, DeadlineExceeded, GenerationFailed, NotFound
+from motion_service.errors import BadRequest, NotFound
 from motion_service.export.read import json_to_clip
 from motion_service.export.vrm_json import without_repetitions
 from motion_service.features.vrm_native import VRM_FPS, heading
@@ -32,11 +31,9 @@ from motion_service.geometry.rotation import (
     yaw_to_quat,
 )
 from motion_service.humanoid import VRM_PARENT
-from motion_service.mdm_adapter.decode import decode
-from motion_service.schemas import MAX_SECONDS, MAX_SEED, GenerateRequest, MotionOptions
-from motion_service.source import LOWER_BODY, EditingSource, EditPlan, SourceClip, SourceRequest
+from motion_service.schemas import MAX_SECONDS, MotionOptions
+from motion_service.source import LOWER_BODY, EditPlan
 from motion_service.store import ArtifactStore
-from motion_service.telemetry import log_event
 from motion_service.vrm.body import fold_bones
 from motion_service.vrm.resample import resample_clip
 
@@ -107,32 +104,6 @@ def request_to_plan(request: EditRequest) -> EditPlan:
     if request.prefix_end >= request.suffix_start:
         raise BadRequest("suffix_start must be greater than prefix_end", field="suffix_start")
     return EditPlan(request.mode, request.prefix_end, request.suffix_start)
-
-
-async def repeat_edit(
-    source: EditingSource, wish: SourceRequest, clip: VrmClip, edit: EditPlan, options: GenerateRequest
-) -> list[SourceClip]:
-    """One edited clip per repetition, in the client's own clip. Raises DeadlineExceeded."""
-    try:
-        async with asyncio.timeout(options.deadline_ms / 1000):
-            seeds = [(wish.seed + i) % (MAX_SEED + 1) for i in range(options.repetitions)]
-            raw = [await source.edit(replace(wish, seed=seed), clip, edit) for seed in seeds]
-    except TimeoutError as error:
-        raise DeadlineExceeded() from error
-    except GenerationFailed as error:
-        log_event("edit failed", error=error, reason=error.problem, provider=source.name)
-        raise
-    return await asyncio.to_thread(
-        lambda: [
-            replace(
-                made,
-                clip=put_in(clip, decode(made)[0], edit),
-                joints=None,
-                facts={**made.facts, **describe_edit(clip, edit)},
-            )
-            for made in raw
-        ]
-    )
 
 
 def edit_defaults(defaults: MotionOptions, original: Original) -> MotionOptions:

@@ -49,13 +49,13 @@ SEEN_SHARE: Final = 0.4
 Hand = tuple[float, float, float, float, float]
 """Out, up, ahead (m), roll and bend (degrees)."""
 HIGH_ONE: Final[tuple[Hand, ...]] = (
-    (0.10, -0.04, 0.21, -35.0, -15.0),
-    (0.14, -0.05, 0.19, -55.0, -20.0),
-    (0.09, -0.03, 0.21, -20.0, -12.0),
-    (0.06, -0.04, 0.24, -45.0, -6.0),
+    (0.10, -0.03, 0.21, -35.0, -15.0),
+    (0.14, -0.04, 0.19, -55.0, -20.0),
+    (0.09, -0.02, 0.21, -20.0, -12.0),
+    (0.06, -0.03, 0.24, -45.0, -6.0),
 )
 """Beside the chest: higher or further in, hands stand in front of the neck or beside the cheek."""
-HIGH_BOTH: Final[tuple[Hand, ...]] = ((0.11, -0.04, 0.21, -40.0, -15.0), (0.08, -0.05, 0.24, -25.0, -8.0))
+HIGH_BOTH: Final[tuple[Hand, ...]] = ((0.11, -0.03, 0.21, -40.0, -15.0), (0.08, -0.04, 0.24, -25.0, -8.0))
 LOW: Final[tuple[Hand, ...]] = ((0.02, -0.26, 0.24, -20.0, 0.0), (0.08, -0.24, 0.22, -45.0, -5.0))
 """At the waist, below a head-and-shoulders picture."""
 _PARTS: Final = ("out", "up", "ahead", "roll", "bend")
