@@ -92,23 +92,42 @@ class Seen:
     hand: Tensor
 
 
-class MotionMatcher(nn.Module):
-    """Windows (B, 60, 260) of raw features, and sentence embeddings (B, E), to one space."""
+class WindowNetwork(nn.Module):
+    """What every judge of motion begins with: windows (B, 60, 260) of raw features to what is to be seen in them."""
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, spec: MatchSpec, width: int = 128) -> None:
+    def __init__(self, width: int, seen: int, dropout: float) -> None:
+        """``width`` of the convolutions, ``seen`` numbers come out."""
         super().__init__()
-        self.spec = spec
         self.register_buffer("mean", torch.zeros(VRM_WIDTH))
         self.register_buffer("scale", torch.ones(VRM_WIDTH))
         self.lift = nn.Conv1d(VRM_WIDTH, width, 1)
         self.down = nn.Conv1d(width, width, 5, stride=2, padding=2)
         self.blocks = nn.ModuleList(nn.Conv1d(width, width, 5, padding=2 * d, dilation=d) for d in (1, 2, 4))
         self.norms = nn.ModuleList(nn.GroupNorm(8, width) for _ in self.blocks)
-        self.hidden = nn.Linear(2 * width, width)
-        self.drop = nn.Dropout(0.25)
+        self.hidden = nn.Linear(2 * width, seen)
+        self.drop = nn.Dropout(dropout)
+
+    def see(self, windows: Tensor, noise: float) -> Tensor:
+        """(B, seen); ``noise``: standard deviation of noise on the normalised input, for training."""
+        x = (windows - self.mean) * self.scale  # (B, T, F)
+        if noise:
+            x = x + noise * torch.randn_like(x)
+        h = F.gelu(self.down(F.gelu(self.lift(x.transpose(1, 2)))))  # (B, D, T / 2)
+        for conv, norm in zip(self.blocks, self.norms, strict=True):
+            h = h + F.gelu(conv(norm(h)))
+        pooled = torch.cat([h.mean(dim=2), h.amax(dim=2)], dim=1)  # (B, 2 D)
+        return F.gelu(self.hidden(self.drop(pooled)))
+
+
+class MotionMatcher(WindowNetwork):
+    """Windows (B, 60, 260) of raw features, and sentence embeddings (B, E), to one space."""
+
+    def __init__(self, spec: MatchSpec, width: int = 128) -> None:
+        super().__init__(width, seen=width, dropout=0.25)
+        self.spec = spec
         self.place = nn.Linear(width, MATCH_WIDTH)
         self.action, self.style, self.hand = (nn.Linear(width, len(n)) for n in (spec.actions, spec.styles, spec.hands))
         words = nn.Linear(spec.text_width, 256)
@@ -118,14 +137,8 @@ class MotionMatcher(nn.Module):
         """Logarithm of what similarities are multiplied with in training."""
 
     def forward(self, windows: Tensor, noise: float = 0.0) -> Seen:
-        """``noise``: standard deviation of noise on the normalised input (training only)."""
-        x = (windows - self.mean) * self.scale  # (B, T, F)
-        if noise:
-            x = x + noise * torch.randn_like(x)
-        h = F.gelu(self.down(F.gelu(self.lift(x.transpose(1, 2)))))  # (B, D, T / 2)
-        for conv, norm in zip(self.blocks, self.norms, strict=True):
-            h = h + F.gelu(conv(norm(h)))
-        h = self.drop(F.gelu(self.hidden(self.drop(torch.cat([h.mean(dim=2), h.amax(dim=2)], dim=1)))))
+        """``noise`` as for :meth:`see`."""
+        h = self.drop(self.see(windows, noise))
         return Seen(F.normalize(self.place(h), dim=-1), self.action(h), self.style(h), self.hand(h))
 
     def place_texts(self, embeddings: Tensor) -> Tensor:

@@ -28,10 +28,9 @@ from motion_service.errors import CheckpointMismatch, CheckpointMissing
 from motion_service.features.vrm_native import (
     CONTACTS,
     VELOCITIES,
-    VRM_WIDTH,
     bones_to_features,
 )
-from motion_service.quality_match import RATES, WINDOW, clip_to_windows, hold_still
+from motion_service.quality_match import RATES, WINDOW, WindowNetwork, clip_to_windows, hold_still
 from motion_service.training.corpus import MIRROR_SUFFIX, CorpusClip
 
 SPLIT_SEED: Final = 20240
@@ -150,22 +149,11 @@ def normalisation(features: Tensor) -> tuple[Tensor, Tensor]:
 # --- network --------------------------------------------------------------------------------------------------------
 
 
-class MotionClassifier(nn.Module):
+class MotionClassifier(WindowNetwork):
     """Windows (B, 60, 260) of raw features to logits (B, classes) and the last hidden layer (B, 128)."""
 
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, width: int = 128) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(VRM_WIDTH))
-        self.register_buffer("scale", torch.ones(VRM_WIDTH))
-        self.lift = nn.Conv1d(VRM_WIDTH, width, 1)
-        self.down = nn.Conv1d(width, width, 5, stride=2, padding=2)
-        self.blocks = nn.ModuleList(nn.Conv1d(width, width, 5, padding=2 * d, dilation=d) for d in (1, 2, 4))
-        self.norms = nn.ModuleList(nn.GroupNorm(8, width) for _ in self.blocks)
-        self.hidden = nn.Linear(2 * width, NUM_FEATURES)
-        self.drop = nn.Dropout(0.3)
+        super().__init__(width, seen=NUM_FEATURES, dropout=0.3)
         self.out = nn.Linear(NUM_FEATURES, len(CLASSES))
 
     def fit_scale(self, features: Tensor) -> None:
@@ -175,15 +163,8 @@ class MotionClassifier(nn.Module):
         self.scale.copy_(scale)
 
     def forward(self, windows: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
-        """``noise``: standard deviation of noise added to the normalised input (training only)."""
-        x = (windows - self.mean) * self.scale  # (B, T, F)
-        if noise:
-            x = x + noise * torch.randn_like(x)
-        h = F.gelu(self.down(F.gelu(self.lift(x.transpose(1, 2)))))  # (B, D, T / 2)
-        for conv, norm in zip(self.blocks, self.norms, strict=True):
-            h = h + F.gelu(conv(norm(h)))
-        pooled = torch.cat([h.mean(dim=2), h.amax(dim=2)], dim=1)  # (B, 2 D)
-        hidden = F.gelu(self.hidden(self.drop(pooled)))
+        """``noise`` as for :meth:`WindowNetwork.see`."""
+        hidden = self.see(windows, noise)
         return self.out(self.drop(hidden)), hidden
 
 
