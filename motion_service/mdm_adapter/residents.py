@@ -90,8 +90,7 @@ def add_network(
     """
     is_windowed = network.spec.context_frames > 0
     exact = StepwiseResident(exact_condition(network, settings.device), network.spec.features, longest, settings.device)
-    for twin in (name, f"{name} {LONG_TEXTS}"):
-        worker.add_model(exact_name(twin), exact)
+    worker.add_model(exact_name(name), exact)
     if not supports(network.spec) or not (settings.on_gpu or is_windowed):
         worker.add_model(name, stepwise(network, num_times, longest, settings))
         return Models(name, None)
@@ -112,7 +111,9 @@ def add_network(
     resident = PooledResident(new_fast, target_on_cpu(network), sizes, settings.graphs, name)
     worker.add_model(name, resident)
     if columns > 1:
-        worker.add_model(f"{name} {LONG_TEXTS}", stepwise(network, num_times, longest, settings))
+        long = f"{name} {LONG_TEXTS}"
+        worker.add_model(long, stepwise(network, num_times, longest, settings))
+        worker.add_model(exact_name(long), exact)
     return Models(name, resident)
 
 
