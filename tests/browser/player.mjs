@@ -3,14 +3,12 @@ import * as THREE from 'three';
 import { GLTFLoader } from 'three/addons/loaders/GLTFLoader.js';
 import { VRMLoaderPlugin } from '@pixiv/three-vrm';
 import { LiveStream, MotionPlayer } from 'motion-player';
-
-const SIZE = 320; // pixels
+import { newPicture } from './picture.mjs';
 
 let vrm;
 let player;
 let ghost; // another player, on bones that nobody sees, that jumps where the first one fades
 let stream;
-let renderer;
 let messages = [];
 
 const bones = () => Object.keys(vrm.humanoid.humanBones);
@@ -75,7 +73,7 @@ export const isPlaying = () => player.playing !== null;
  * more than in the motion itself a bone turned at most, in degrees.
  */
 export async function perform(seconds, script) {
-  const scene = makeScene();
+  const picture = newPicture(vrm, 3);
   const steps = [];
   const orders = [...script];
   const begun = performance.now();
@@ -89,7 +87,7 @@ export async function perform(seconds, script) {
     player.update(dt);
     ghost.player.update(dt);
     vrm.update(dt);
-    renderer.render(scene.scene, scene.camera);
+    picture.draw();
     const after = readPoses();
     steps.push({ seconds: dt, turn: widest(before, after, false), more: widest(before, after, true), fading: player.fading });
   }
@@ -113,18 +111,6 @@ function widest(before, after, more) {
 function angle(from, to) {
   const { x, y, z, w } = to.clone().multiply(from.clone().invert());
   return 2 * Math.atan2(Math.hypot(x, y, z), Math.abs(w));
-}
-
-function makeScene() {
-  renderer ??= new THREE.WebGLRenderer({ preserveDrawingBuffer: true });
-  renderer.setSize(SIZE, SIZE, false);
-  const scene = new THREE.Scene();
-  scene.background = new THREE.Color('white');
-  scene.add(new THREE.HemisphereLight('white', 'white', 3), vrm.scene);
-  const camera = new THREE.PerspectiveCamera(40, 1, 0.1, 20);
-  camera.position.set(0, 1, 3);
-  camera.lookAt(0, 0.9, 0);
-  return { scene, camera };
 }
 
 /** Follow a live stream from now on. */

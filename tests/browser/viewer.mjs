@@ -8,13 +8,11 @@ import {
   VRMLookAtQuaternionProxy,
   createVRMAnimationClip,
 } from '@pixiv/three-vrm-animation';
-
-const SIZE = 320; // pixels
+import { newPicture } from './picture.mjs';
 
 let vrm;
 let mixer;
 let action;
-let renderer;
 
 /** Show the avatar at `url`; returns the VRM version of the file and its bones. */
 export async function loadAvatar(url) {
@@ -164,15 +162,8 @@ export async function readFace(url) {
 
 /** A picture of the pose at `time` from 3 m in front (negative distance: from behind), as a PNG data URL. */
 export function drawPose(time, distance) {
-  renderer ??= new THREE.WebGLRenderer({ preserveDrawingBuffer: true });
-  renderer.setSize(SIZE, SIZE, false);
-  const scene = new THREE.Scene();
-  scene.background = new THREE.Color('white');
-  scene.add(new THREE.HemisphereLight('white', 'white', 3), vrm.scene);
-  const camera = new THREE.PerspectiveCamera(40, 1, 0.1, 20);
-  camera.position.set(0, 1, distance);
-  camera.lookAt(0, 0.9, 0);
+  const picture = newPicture(vrm, distance);
   showPose(time);
-  renderer.render(scene, camera);
-  return renderer.domElement.toDataURL('image/png');
+  picture.draw();
+  return picture.canvas.toDataURL('image/png');
 }
