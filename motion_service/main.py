@@ -212,16 +212,23 @@ def load_app(config: Config) -> FastAPI:
     return app
 
 
+def read_settings() -> Config:
+    """The environment of this process, which logs and traces as it says from now on."""
+    config = Config()
+    configure_logging(config.log_level)
+    for name in unknown_variables():
+        log_event("variable not read by this version", level=logging.WARNING, variable=name)
+    if config.otlp_endpoint is not None:
+        export_spans(str(config.otlp_endpoint))
+    sys.setswitchinterval(SWITCH_S)
+    return config
+
+
 def main() -> None:
     """Serve until a signal. Exits with 78 and one clear line when the settings cannot work, with 75 when the models
     cannot be run in this process any more, and with 0 after a signal."""
     try:
-        config = Config()
-        configure_logging(config.log_level)
-        for name in unknown_variables():
-            log_event("variable not read by this version", level=logging.WARNING, variable=name)
-        if config.otlp_endpoint is not None:
-            export_spans(str(config.otlp_endpoint))
+        config = read_settings()
         app = load_app(config)
     except ValidationError as error:
         wrong = [(*map(str, item["loc"]), item["msg"].removeprefix("Value error, ")) for item in error.errors()]
@@ -230,7 +237,6 @@ def main() -> None:
         sys.exit(_explain(f"MOTION_OTLP_ENDPOINT needs pip install 'motion-service[otel]' ({error.name} is missing)"))
     except (ValueError, MotionError) as error:
         sys.exit(_explain(str(error)))
-    sys.setswitchinterval(SWITCH_S)
     sys.exit(serve(app, config.host, config.port, config.grace_sec))
 
 

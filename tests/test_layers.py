@@ -108,6 +108,7 @@ PART_OF = {
             "client_http",
             "client_methods",
             "client_motion",
+            "client_pose",
             "client_settings",
             "client_stream",
             "client_stream_async",
