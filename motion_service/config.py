@@ -226,6 +226,13 @@ class Config(BaseSettings):
         return tuple(key for part in self.api_keys.get_secret_value().split(",") if (key := part.strip()))
 
 
+def set_ray_defaults() -> None:
+    """Variables that Ray reads, for this process and those that it starts, unless they are set: who may talk to the
+    cluster has to know its token, and nothing is reported to anybody. Before Ray is imported."""
+    for name, value in {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}.items():
+        os.environ.setdefault(name, value)
+
+
 def unknown_variables() -> list[str]:
     """Names of set ``MOTION_*`` variables that this version does not read: a typing error, or meant for another one."""
     known = {str(field.validation_alias) for field in Config.model_fields.values()} | {"MOTION_MODEL_DIR"}

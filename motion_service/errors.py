@@ -14,6 +14,7 @@
      + GenerationFailed 500      NonFiniteOutput, DeadlineExceeded, Cancelled, EngineLost
      + StorageFailed 507
      + DownloadFailed            an asset could not be fetched or placed; at the command line only
+     + ClusterFailed             Ray did not do as it was told; at the command line only
      + ClientError               no usable answer came back to a client: Unreachable, TimedOut (no HTTP status)
 
 Catch broadly (``MotionError``) to answer, narrowly to recover. ``detail`` is shown to users: it names the field and
@@ -145,6 +146,12 @@ class DownloadFailed(MotionError):
     """Raised by :mod:`motion_service.download`. It may name paths: whoever reads it downloaded them."""
 
     problem, title = "download", "The asset could not be downloaded"
+
+
+class ClusterFailed(MotionError):
+    """Raised by :mod:`motion_service.cluster_control`."""
+
+    problem, title = "cluster", "The cluster does not do as it was told"
 
 
 class ClientError(MotionError):

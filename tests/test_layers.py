@@ -96,6 +96,7 @@ PART_OF = {
     ),
     "quality_body": "quality",
     "quality_match": "quality",
+    "cluster_control": "cluster",
     "loading": "main",
     "serving": "main",
     "__main__": "main",
@@ -119,6 +120,7 @@ PART_OF = {
     **dict.fromkeys(
         [
             "cli_bench",
+            "cli_cluster",
             "cli_doctor",
             "cli_download",
             "cli_edit",
