@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 STREAM_PATH: Final = "/v1/motion/stream"
 MAX_MESSAGE: Final = 16 * 2**20
 """Longest message taken, bytes."""
+PING_S: Final = 5.0
+"""How often a host is asked whether it is still there, and how long it may take to say so: one that falls silent is
+given up within twice that."""
 
 At = Literal["now", "next"] | float
 Keys = list[dict[str, float]]

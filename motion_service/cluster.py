@@ -19,6 +19,7 @@ from ray.serve import Application
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve._private.long_poll import LongPollClient, LongPollNamespace
 from ray.serve.config import BackpressureConfig
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from motion_service.config import Config
 from motion_service.finishing import default_processes
@@ -83,6 +84,22 @@ class Motion:
         self._is_known = is_target
 
 
+class OneRequestId:
+    """Leaves the id of a request out of the answer: Ray's proxy took the same one and puts it there."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [(name, value) for name, value in message["headers"] if name.lower() != b"x-request-id"]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, send_on)
+
+
 def load_replica() -> FastAPI:
     """The application of one replica, with the cores that Ray counts for it."""
     config = read_settings()
@@ -98,6 +115,12 @@ def build(options: ClusterOptions, load: Callable[[], FastAPI] = load_replica) -
 
     ``load`` makes what a replica serves.
     """
+
+    def load_behind_proxy() -> FastAPI:
+        app = load()
+        app.add_middleware(OneRequestId)
+        return app
+
     config = Config()
     places = (config.queue_size or (GPU_QUEUE if options.gpus else CPU_QUEUE)) + config.stream_max
     deploy = serve.deployment(
@@ -119,5 +142,5 @@ def build(options: ClusterOptions, load: Callable[[], FastAPI] = load_replica) -
         graceful_shutdown_wait_loop_s=0.5,
         logging_config={"enable_access_log": False},  # the service logs requests itself
     )
-    application: Application = deploy(serve.ingress(load)(Motion)).bind()
+    application: Application = deploy(serve.ingress(load_behind_proxy)(Motion)).bind()
     return application

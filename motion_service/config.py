@@ -226,10 +226,17 @@ class Config(BaseSettings):
         return tuple(key for part in self.api_keys.get_secret_value().split(",") if (key := part.strip()))
 
 
+_RAY: Final = {
+    "RAY_AUTH_MODE": "token",  # whoever talks to the cluster has to know its token
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_max_direct_call_object_size": str(4 * 2**20),  # answers go straight to the proxy, not by way of a store
+}
+
+
 def set_ray_defaults() -> None:
-    """Variables that Ray reads, for this process and those that it starts, unless they are set: who may talk to the
-    cluster has to know its token, and nothing is reported to anybody. Before Ray is imported."""
-    for name, value in {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}.items():
+    """Variables that Ray reads, for this process and those that it starts, unless they are set. Before Ray is
+    imported."""
+    for name, value in _RAY.items():
         os.environ.setdefault(name, value)
 
 

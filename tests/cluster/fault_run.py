@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from tests.cluster.load import Seen, load
 from tests.cluster.local_cluster import URL, local_cluster, wait_for_replicas
 from tests.cluster.stand_in import load_stand_in
@@ -35,6 +37,7 @@ def run(directory: Path, clients: int, streams: int) -> dict[str, Any]:
     with local_cluster(2, directory) as cluster:
         deploy(1, 2)
         lap("up_s")
+        facts["request_ids"] = httpx.get(f"{URL}/livez", headers={"X-Request-Id": "7"}).headers.get_list("x-request-id")
         with load(URL, clients, streams) as seen:
             wait_for_replicas(2, 60)
             lap("grown_s")

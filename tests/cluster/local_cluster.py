@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import time
@@ -10,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from motion_service.config import set_ray_defaults
+
 PORT: Final = 7100
 URL: Final = f"http://127.0.0.1:{PORT}"
-_SMALL: Final = {"include_dashboard": False, "object_store_memory": 80_000_000, "num_cpus": 1}
+_SMALL: Final[dict[str, Any]] = {"include_dashboard": False, "object_store_memory": 80_000_000, "num_cpus": 1}
 
 
 class LocalCluster:
@@ -24,7 +27,7 @@ class LocalCluster:
         from ray.cluster_utils import Cluster
 
         self._cluster = Cluster(initialize_head=True, head_node_args={**_SMALL, "num_gpus": 0})
-        ray.init(address=self._cluster.address, log_to_driver=False, logging_level="error")
+        ray.init(address=self._cluster.address, log_to_driver=False, logging_level=logging.ERROR)
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": PORT})
 
     def add_node(self) -> Any:
@@ -67,10 +70,9 @@ def wait_for_replicas(count: int, seconds: float) -> float:
 
 def prepare(directory: Path) -> None:
     """The environment of every process of the cluster. Before Ray is imported."""
+    set_ray_defaults()
     os.environ.update(
-        RAY_AUTH_MODE="token",
         RAY_AUTH_TOKEN=secrets.token_hex(32),
-        RAY_USAGE_STATS_ENABLED="0",
         DATA_ROOT=str(directory),
         MOTION_STREAM_SECRET=secrets.token_hex(16),
         MOTION_LOG_LEVEL="error",

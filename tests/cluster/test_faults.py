@@ -44,3 +44,7 @@ def test_nothing_is_there_twice(life: dict[str, Any]) -> None:
 
 def test_no_stream_jumps_where_it_goes_on(life: dict[str, Any]) -> None:
     assert 0 < life["largest_seam_rad"] <= life["largest_step_rad"]
+
+
+def test_answers_name_their_request_once(life: dict[str, Any]) -> None:
+    assert life["request_ids"] == ["7"]
