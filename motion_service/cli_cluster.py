@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
 from motion_service.cli_errors import failure, failures_in_one_line, missing_extra
 from motion_service.cli_service import AsJson, print_json
+
+GPU_TARGET: Final = 16.0
+CPU_TARGET: Final = 4.0
+"""Requests and streams of a replica at a time where nothing else is said."""
 
 app = typer.Typer(help="The service on many GPUs and hosts, with Ray Serve.", no_args_is_help=True)
 
@@ -52,19 +55,21 @@ def up(
         try:
             config = Config()
             check_exposure(config.host, bool(config.keys), config.allow_no_key)
-        except (ValidationError, ValueError) as error:
+            if address != "auto":
+                _join(control, address)
+            elif not control.join():
+                control.start_ray(join_at)
+                _join(control, address)
+            share, cores, most = control.share(gpus, cpus, max_replicas)
+            options = ClusterOptions(
+                gpus=share,
+                cpus=cores,
+                min_replicas=min_replicas or most,
+                max_replicas=most,
+                target=target or (GPU_TARGET if share else CPU_TARGET),
+            )
+        except ValueError as error:  # of settings and options; pydantic's are too
             raise failure(str(error)) from None
-        if address != "auto":
-            _join(control, address)
-        elif not control.join():
-            control.start_ray(join_at)
-            _join(control, address)
-        share = control.share(gpus, cpus, max_replicas)
-        most = share[2]
-        known = {"target": target} if target else {"target": 16.0 if share[0] else 4.0}
-        options = ClusterOptions(
-            gpus=share[0], cpus=share[1], min_replicas=min_replicas or most, max_replicas=most, **known
-        )
         control.put_up(options, config.host, config.port)
         found = control.look()
     if as_json:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import ray
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray import serve
 from ray.serve import Application
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
@@ -53,6 +53,12 @@ class ClusterOptions(BaseModel):
 
     target: float = Field(16.0, gt=0, le=100_000)
     """Requests and open streams of one replica at a time: while there are more, there will be another replica."""
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"{self.min_replicas} replicas at least are more than {self.max_replicas} at most")
+        return self
 
 
 class Motion:
@@ -110,11 +116,13 @@ def load_replica() -> FastAPI:
     return load_app(config)
 
 
-def build(options: ClusterOptions, load: Callable[[], FastAPI] = load_replica) -> Application:
-    """The application of a cluster, as ``serve run`` and Serve config files take it: ``motion_service.cluster:build``.
+def build(args: dict[str, Any]) -> Application:
+    """What ``serve run`` and Serve config files name, ``motion_service.cluster:build``: see :class:`ClusterOptions`."""
+    return new_application(ClusterOptions.model_validate(args))
 
-    ``load`` makes what a replica serves.
-    """
+
+def new_application(options: ClusterOptions, load: Callable[[], FastAPI] = load_replica) -> Application:
+    """The application of a cluster. ``load`` makes what a replica serves."""
 
     def load_behind_proxy() -> FastAPI:
         app = load()

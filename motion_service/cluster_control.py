@@ -14,7 +14,7 @@ from ray import serve
 from ray.exceptions import AuthenticationError
 from ray.serve.schema import ApplicationStatus
 
-from motion_service.cluster import APP, ClusterOptions, build
+from motion_service.cluster import APP, ClusterOptions, new_application
 from motion_service.errors import ClusterFailed
 
 RAY_PORT: Final = 6379
@@ -92,7 +92,7 @@ def put_up(options: ClusterOptions, host: str, port: int) -> None:
     """The service on the cluster that was joined; returns when it answers. Raises :class:`ClusterFailed`."""
     try:
         serve.start(proxy_location="EveryNode", http_options={"host": host, "port": port})
-        serve.run(build(options), name=APP)
+        serve.run(new_application(options), name=APP)
     except RuntimeError as error:
         raise ClusterFailed(_first_line(error)) from error
 

@@ -19,10 +19,10 @@ def deploy(min_replicas: int, max_replicas: int) -> None:
     """The application with our own deployment, on sources that are quickly loaded."""
     from ray import serve
 
-    from motion_service.cluster import APP, ClusterOptions, build
+    from motion_service.cluster import APP, ClusterOptions, new_application
 
     options = ClusterOptions(cpus=0.5, min_replicas=min_replicas, max_replicas=max_replicas, target=4.0)
-    serve.run(build(options, load_stand_in), name=APP)
+    serve.run(new_application(options, load_stand_in), name=APP)
 
 
 def run(directory: Path, clients: int, streams: int) -> dict[str, Any]:
