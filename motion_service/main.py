@@ -56,7 +56,7 @@ EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: do not restart, somebody has
 CPU_QUEUE: Final = 32
 GPU_QUEUE: Final = 256
 """Requests inside at one time where nothing is configured."""
-THREADS_BESIDE_GPU: Final = 2
+THREADS_BESIDE_GPU: Final = 1
 """Of one operation on the CPU. All that is left there is small, and threads that wait for each other take the cores
 of the processes that make answers."""
 WARM_UP_PROMPT: Final = "a person waves with the right hand"

@@ -75,15 +75,13 @@ class TextQueue:
     """An encoder for requests on an event loop: those that come in together have one thread encode all their texts."""
 
     def __init__(self, encoder: TextEncoder) -> None:
-        self._encoder = encoder
+        self._remembering = encoder if isinstance(encoder, RememberingTextEncoder) else None
         self._together: Together[str, TextEmbedding] = Together(encoder.encode, name="motion-texts")
 
     async def encode(self, texts: Sequence[str]) -> list[TextEmbedding]:
         """As :meth:`TextEncoder.encode`, off the event loop unless the texts are remembered."""
-        if isinstance(self._encoder, RememberingTextEncoder):
-            found = self._encoder.remembered(texts)
-            if found is not None:
-                return found
+        if self._remembering is not None and (found := self._remembering.remembered(texts)) is not None:
+            return found
         return await asyncio.gather(*(self._together.call(text) for text in texts))
 
 
