@@ -44,7 +44,8 @@ def run(directory: Path, clients: int, streams: int) -> dict[str, Any]:
             time.sleep(1.0)
             before = len(seen.answered)
             cluster.kill_node_of_oldest_replica()
-            time.sleep(3.0)
+            wait_for_replicas(1, 60)
+            time.sleep(2.0)
             facts["answered_after_kill"] = len(seen.answered) - before
             cluster.add_node()
             started = time.monotonic()

@@ -33,6 +33,9 @@ class FakeRay:
         self.done.append(("start", host_address))
         self.runs = True
 
+    def add_host(self, address: str) -> None:
+        self.done.append(("join", address))
+
     def put_up(self, options: Any, host: str, port: int) -> None:
         self.done.append(("up", options.model_dump(), host, port))
         self.state = "RUNNING"
@@ -48,7 +51,7 @@ class FakeRay:
 @pytest.fixture(params=[4.0])
 def ray(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     fake = FakeRay(request.param)
-    for name in ("join", "start_ray", "put_up", "look", "take_down"):
+    for name in ("join", "start_ray", "add_host", "put_up", "look", "take_down"):
         monkeypatch.setattr(control, name, getattr(fake, name))
     monkeypatch.setattr(control.ray, "cluster_resources", lambda: fake.there)
     for name in ("MOTION_HOST", "MOTION_PORT", "RAY_ADDRESS", "RAY_AUTH_MODE"):
@@ -98,6 +101,11 @@ def test_no_ray_is_started_in_place_of_one_that_was_named(ray: FakeRay) -> None:
     assert done.exit_code == 1 and "no Ray cluster" in done.output and not ray.done
 
 
+def test_another_host_joins(ray: FakeRay) -> None:
+    assert run("join", "10.0.0.1:6379").exit_code == 0
+    assert ray.done == [("join", "10.0.0.1:6379")]
+
+
 def test_more_at_least_than_at_most_is_refused(ray: FakeRay) -> None:
     done = run("up", "--min-replicas", "9")
     assert done.exit_code == 1 and "Traceback" not in done.output
@@ -124,7 +132,7 @@ def test_status_and_down_say_how_it_is(ray: FakeRay) -> None:
     assert done.exit_code == 0 and json.loads(done.stdout) == {"ray_ended": True}
 
 
-@pytest.mark.parametrize("command", ["up", "status", "down"])
+@pytest.mark.parametrize("command", ["up", "join a:1", "status", "down"])
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     real = builtins.__import__
 
@@ -134,5 +142,5 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, command
         return real(name, glob, loc, names, level)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    done = run(command)
+    done = run(*command.split())
     assert done.exit_code == 1 and "motion-service[ray]" in done.output
