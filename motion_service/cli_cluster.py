@@ -79,6 +79,20 @@ def up(
 
 
 @app.command()
+def join(
+    address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Ray on the first host, such as 10.0.0.1:6379.")],
+) -> None:
+    """Add this host to a cluster. `motion cluster up` there then takes its GPUs too; `ray stop` here leaves.
+
+    ~/.ray/auth_token has to be that of the first host, and the environment and the version of the service the same.
+    """
+    control = _load_control()
+    with failures_in_one_line():
+        control.add_host(address)
+    Console(highlight=False).print(f"joined {address}")
+
+
+@app.command()
 def status(address: Address = "auto", as_json: AsJson = False) -> None:
     """What runs. Exit code 1 when the service is not well or not there."""
     control = _load_control()

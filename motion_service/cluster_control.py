@@ -74,9 +74,15 @@ def start_ray(host_address: str = LOOPBACK) -> None:
         "object-store-memory": _STORE_BYTES,
         "resources": f'{{"{_OURS}": 1}}',
     }
-    done = _ray("start", "--head", "--disable-usage-stats", *(f"--{name}={value}" for name, value in options.items()))
-    if done.returncode:
-        raise ClusterFailed(f"Ray did not start: {done.stderr.strip().splitlines()[-1]}")
+    _start("--head", "--disable-usage-stats", *(f"--{name}={value}" for name, value in options.items()))
+
+
+def add_host(address: str) -> None:
+    """Start Ray on this host as a part of the cluster at ``address``, whose token this user must have.
+
+    Raises :class:`ClusterFailed`.
+    """
+    _start(f"--address={address}", f"--object-store-memory={_STORE_BYTES}")
 
 
 def share(gpus: float | None, cpus: float | None, most: int | None) -> tuple[float, float, int]:
@@ -123,6 +129,13 @@ def take_down() -> bool:
     if is_ours:
         _ray("stop")
     return is_ours
+
+
+def _start(*arguments: str) -> None:
+    done = _ray("start", *arguments)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or "it says nothing").splitlines()
+        raise ClusterFailed(f"Ray did not start: {said[-1]}")
 
 
 def _ray(*arguments: str, umask: int = -1) -> subprocess.CompletedProcess[str]:
