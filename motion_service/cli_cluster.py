@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Annotated, Any, Final
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from motion_service.cli_errors import failure, failures_in_one_line, missing_extra
@@ -50,6 +51,7 @@ def up(
     from motion_service.api.security import check_exposure
     from motion_service.cluster import ClusterOptions
     from motion_service.config import Config
+    from motion_service.main import settings_problem
 
     with failures_in_one_line():
         try:
@@ -68,7 +70,9 @@ def up(
                 max_replicas=most,
                 target=target or (GPU_TARGET if share else CPU_TARGET),
             )
-        except ValueError as error:  # of settings and options; pydantic's are too
+        except ValidationError as error:
+            raise failure(settings_problem(error)) from None
+        except ValueError as error:
             raise failure(str(error)) from None
         control.put_up(options, config.host, config.port)
         found = control.look()

@@ -32,6 +32,7 @@ class ClusterStatus:
     state: str
     """Of the application, as Ray says it: RUNNING, DEPLOYING, UNHEALTHY, DEPLOY_FAILED, DELETING; NOT_STARTED."""
     message: str
+    """What is wrong, if anything is."""
     replicas: dict[str, int]
     """{state: count}."""
     nodes: int
@@ -100,7 +101,7 @@ def put_up(options: ClusterOptions, host: str, port: int) -> None:
         serve.start(proxy_location="EveryNode", http_options={"host": host, "port": port})
         serve.run(new_application(options), name=APP)
     except RuntimeError as error:
-        raise ClusterFailed(_first_line(error)) from error
+        raise ClusterFailed(look().message or _first_line(error)) from error
 
 
 def look() -> ClusterStatus:
@@ -108,11 +109,13 @@ def look() -> ClusterStatus:
     found = serve.status().applications.get(APP)
     there = ray.cluster_resources()
     replicas: Counter[str] = Counter()
+    said = [found.message] if found else []
     for deployment in found.deployments.values() if found else ():
         replicas.update({str(state): count for state, count in deployment.replica_states.items()})
+        said.append(deployment.message)
     return ClusterStatus(
         state=found.status.value if found else ApplicationStatus.NOT_STARTED.value,
-        message=found.message if found else "",
+        message=next((text.strip().splitlines()[-1] for text in reversed(said) if text.strip()), ""),
         replicas=dict(replicas),
         nodes=sum(node["Alive"] for node in ray.nodes()),
         gpus=there.get("GPU", 0.0),

@@ -233,6 +233,12 @@ def read_settings() -> Config:
     return config
 
 
+def settings_problem(error: ValidationError) -> str:
+    """Which settings are wrong and why, in one line."""
+    wrong = [(*map(str, item["loc"]), item["msg"].removeprefix("Value error, ")) for item in error.errors()]
+    return "; ".join(": ".join(parts) for parts in wrong)
+
+
 def main() -> None:
     """Serve until a signal. Exits with 78 and one clear line when the settings cannot work, with 75 when the models
     cannot be run in this process any more, and with 0 after a signal."""
@@ -240,8 +246,7 @@ def main() -> None:
         config = read_settings()
         app = load_app(config)
     except ValidationError as error:
-        wrong = [(*map(str, item["loc"]), item["msg"].removeprefix("Value error, ")) for item in error.errors()]
-        sys.exit(_explain("; ".join(": ".join(parts) for parts in wrong)))
+        sys.exit(_explain(settings_problem(error)))
     except ModuleNotFoundError as error:
         sys.exit(_explain(f"MOTION_OTLP_ENDPOINT needs pip install 'motion-service[otel]' ({error.name} is missing)"))
     except (ValueError, MotionError) as error:
