@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.cluster.load import Seen, load
-from tests.cluster.local_cluster import URL, local_cluster, wait_for_replicas
+from tests.cluster.local_cluster import KEY, URL, local_cluster, wait_for_replicas
 from tests.cluster.stand_in import load_stand_in
 
 
@@ -37,8 +39,8 @@ def run(directory: Path, clients: int, streams: int) -> dict[str, Any]:
     with local_cluster(2, directory) as cluster:
         deploy(1, 2)
         lap("up_s")
-        facts["request_ids"] = httpx.get(f"{URL}/livez", headers={"X-Request-Id": "7"}).headers.get_list("x-request-id")
-        with load(URL, clients, streams) as seen:
+        facts |= through_the_proxy()
+        with load(URL, KEY, clients, streams) as seen:
             wait_for_replicas(2, 60)
             lap("grown_s")
             time.sleep(1.0)
@@ -56,6 +58,21 @@ def run(directory: Path, clients: int, streams: int) -> dict[str, Any]:
             lap("updated_s")
             time.sleep(1.0)
     return {**facts, **summary(seen), "files": len([*directory.glob("animations/*.json")])}
+
+
+def through_the_proxy() -> dict[str, Any]:
+    """What the service promises by itself, asked through Ray."""
+    answer = httpx.get(f"{URL}/livez", headers={"X-Request-Id": "7"})
+    refused = httpx.get(f"{URL}/v1/motion/jobs")
+    try:
+        with connect(URL.replace("http", "ws") + "/v1/motion/stream"):
+            socket_status = 101
+    except InvalidStatus as error:
+        socket_status = error.response.status_code
+    return {
+        "request_ids": answer.headers.get_list("x-request-id"),
+        "without_key": [refused.status_code, refused.headers["content-type"], socket_status],
+    }
 
 
 def summary(seen: Seen) -> dict[str, Any]:

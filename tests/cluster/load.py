@@ -68,11 +68,13 @@ class Seen:
 
 
 @contextmanager
-def load(url: str, clients: int, streams: int) -> Iterator[Seen]:
+def load(url: str, key: str, clients: int, streams: int) -> Iterator[Seen]:
     """So many clients that each ask for one clip after the other, and so many streams, half of each kind of client."""
     seen, stop = Seen(), threading.Event()
-    threads = [threading.Thread(target=lambda: asyncio.run(_run(url, clients, streams - streams // 2, seen, stop)))]
-    threads += [threading.Thread(target=_play, args=(url, seen, stop)) for _ in range(streams // 2)]
+    threads = [
+        threading.Thread(target=lambda: asyncio.run(_run(url, key, clients, streams - streams // 2, seen, stop)))
+    ]
+    threads += [threading.Thread(target=_play, args=(url, key, seen, stop)) for _ in range(streams // 2)]
     for thread in threads:
         thread.start()
     try:
@@ -83,8 +85,8 @@ def load(url: str, clients: int, streams: int) -> Iterator[Seen]:
             thread.join()
 
 
-async def _run(url: str, clients: int, streams: int, seen: Seen, stop: threading.Event) -> None:
-    async with AsyncMotionClient(url, timeout_s=15) as client, asyncio.TaskGroup() as tasks:
+async def _run(url: str, key: str, clients: int, streams: int, seen: Seen, stop: threading.Event) -> None:
+    async with AsyncMotionClient(url, key, timeout_s=15) as client, asyncio.TaskGroup() as tasks:
         for _ in range(clients):
             tasks.create_task(_ask(client, seen, stop))
         for _ in range(streams):
@@ -118,11 +120,11 @@ async def _play_async(client: AsyncMotionClient, seen: Seen, stop: threading.Eve
         own.error = error.detail
 
 
-def _play(url: str, seen: Seen, stop: threading.Event) -> None:
+def _play(url: str, key: str, seen: Seen, stop: threading.Event) -> None:
     own = StreamSeen()
     seen.streams.append(own)
     try:
-        with MotionClient(url, timeout_s=15) as client, client.stream("a person walks") as stream:
+        with MotionClient(url, key, timeout_s=15) as client, client.stream("a person walks") as stream:
             for chunk in stream:
                 own.take(chunk, (stream.started or {}).get("session_id"))
                 if stop.is_set():

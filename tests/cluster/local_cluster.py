@@ -15,6 +15,7 @@ from motion_service.config import set_ray_defaults
 
 PORT: Final = 7100
 URL: Final = f"http://127.0.0.1:{PORT}"
+KEY: Final = "a key of this test"
 _SMALL: Final[dict[str, Any]] = {"include_dashboard": False, "object_store_memory": 80_000_000, "num_cpus": 1}
 
 
@@ -75,6 +76,7 @@ def prepare(directory: Path) -> None:
         RAY_AUTH_TOKEN=secrets.token_hex(32),
         DATA_ROOT=str(directory),
         MOTION_STREAM_SECRET=secrets.token_hex(16),
+        MOTION_API_KEYS=KEY,
         MOTION_LOG_LEVEL="error",
         RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S="1",  # so that it grows within seconds
         RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S="1",

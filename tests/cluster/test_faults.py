@@ -54,3 +54,7 @@ def test_no_stream_jumps_where_it_goes_on(life: dict[str, Any]) -> None:
 
 def test_answers_name_their_request_once(life: dict[str, Any]) -> None:
     assert life["request_ids"] == ["7"]
+
+
+def test_keys_are_asked_for_as_without_ray(life: dict[str, Any]) -> None:
+    assert life["without_key"] == [401, "application/problem+json", 401]
