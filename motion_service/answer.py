@@ -28,8 +28,9 @@ from motion_service.export.vrm_json import clip_to_fragments, encode_response
 from motion_service.export.vrma import clip_to_vrma
 from motion_service.mdm_adapter.decode import decode
 from motion_service.prompt.reading import plan_to_wire
-from motion_service.quality import REAL_RANGE, faults, measure_clip
-from motion_service.quality_match import MotionMatcher, Place
+from motion_service.quality import REAL_RANGE, faults, measure_pose, pose_clip
+from motion_service.quality_clip import ClipMatcher
+from motion_service.quality_match import Place
 from motion_service.schemas import GenerateRequest
 from motion_service.source import SourceClip
 from motion_service.speak.speech import Speech, perform
@@ -97,7 +98,7 @@ class Answer:
 
 
 @torch.inference_mode()
-def take_to_answer(take: Take, store: ArtifactStore, matcher: MotionMatcher | None = None) -> Answer:
+def take_to_answer(take: Take, store: ArtifactStore, matcher: ClipMatcher | None = None) -> Answer:
     """Decode, choose, fit, measure, write, encode. Pending files are :class:`LateFile`.
 
     Raises :class:`GenerationFailed` for features that make no pose, :class:`StorageFailed` only when the body had to
@@ -141,15 +142,15 @@ class _Motion:
 
     clip: VrmClip
     own_joints: Tensor | None
-    matcher: MotionMatcher | None
+    matcher: ClipMatcher | None
     words: Place | None
 
     def quality(self) -> dict[str, float | None]:
         """What is measured of it; see :mod:`motion_service.quality`."""
-        match = None
+        pose, match = pose_clip(self.clip), None
         if self.matcher is not None and self.words is not None:
-            match = self.matcher.match(self.clip, self.words)
-        return {**measure_clip(self.clip), "text_match": match}
+            match = self.matcher.match(pose, self.words)
+        return {**measure_pose(pose), "text_match": match}
 
     @property
     def joints(self) -> Tensor:
