@@ -76,10 +76,10 @@ class Service:
         """Start the model thread and whatever makes answers; when asked, let every source make one clip; then keep the
         collector off it all."""
         self.worker.start()
+        reading = asyncio.create_task(self._read_first()) if warm_up else None
         await self.jobs.pipeline.finisher.start()
         self.retention.start()
-        if warm_up:
-            reading = asyncio.create_task(self._read_first())
+        if reading is not None:
             await self._prepare()
             await reading
         placeholder = self.jobs.pipeline.placeholder
