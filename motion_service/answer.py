@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motion_service.clips import PromptPlan, VrmClip
+from motion_service.clips import PromptPlan, VrmClip, travels
 from motion_service.errors import NotFound, StorageFailed
 from motion_service.export.binary import clip_to_blocks, encode_binary
 from motion_service.export.bvh import clip_to_bvh
@@ -46,6 +46,7 @@ MEDIA_TYPES: Final[Mapping[str, str]] = {
 """Content type of an answer in each format."""
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class Take:
     """Everything known once the motion is made."""
