@@ -39,7 +39,7 @@ from motion_service.pipeline import DEFAULT_SECONDS, Pipeline, Route
 from motion_service.placeholder import PlaceholderSource
 from motion_service.prompt.llm import LlmSettings
 from motion_service.prompt.plan import prompt_to_plan
-from motion_service.quality_match import MotionMatcher
+from motion_service.quality_clip import ClipMatcher
 from motion_service.retention import Retention
 from motion_service.schemas import MotionOptions, text_to_options
 from motion_service.serving import serve
@@ -164,7 +164,7 @@ def load_store(config: Config, faults: FaultPlan | None = None) -> ArtifactStore
     )
 
 
-def load_finisher(config: Config, store: ArtifactStore, matcher: MotionMatcher | None = None) -> Finisher:
+def load_finisher(config: Config, store: ArtifactStore, matcher: ClipMatcher | None = None) -> Finisher:
     """Who makes the answers: threads, or as many processes as the settings or the machine say."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     own_choice = default_processes(cores, choose_device(config))

@@ -94,6 +94,7 @@ PART_OF = {
         "text_encoder",
     ),
     "quality_body": "quality",
+    "quality_clip": "quality",
     "quality_match": "quality",
     "cluster_control": "cluster",
     "loading": "main",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,28 @@ def test_leftovers_of_a_crash_are_swept(store: ArtifactStore, tmp_path: Path) ->
     (store.output_dir / "keep.txt").write_bytes(b"not ours")
     ArtifactStore(store.output_dir, tmp_path, "/data")
     assert visible(store) == ["keep.txt"]
+
+
+def test_files_are_brought_to_the_disk_a_moment_later(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    done = threading.Event()
+
+    def flush(path: Path) -> None:
+        flushed.append(path)
+        if path == store.output_dir:
+            done.set()
+        if path == store.path(JOB, "vrm-json"):
+            raise OSError(5, "gone")  # what a deleted file does; the others come to the disk all the same
+
+    monkeypatch.setattr("motion_service.store._flush", flush)
+    jobs = [JOB, JOB[::-1]]
+    for job in jobs:
+        store.save(job, "vrm-json", lambda path: path.write_bytes(b"x"))
+    assert done.wait(10)
+    assert [*map(flushed.count, (store.path(job, "vrm-json") for job in jobs))] == [1, 1]
+    done.clear()
+    store.save(JOB, "vrm-json", lambda path: path.write_bytes(b"y"))
+    assert done.wait(10), "the thread goes on after an error"
 
 
 @pytest.mark.parametrize("job", ["", "..", "../" + JOB, JOB.upper(), JOB + "0", JOB[:-1] + "\n", "%2e%2e", JOB + "/x"])
