@@ -9,7 +9,7 @@
      + NotFound 404
      + Unauthorized 401
      + Forbidden 403
-     + Busy 503                  QueueFull 429, RateLimited 429, Starting, Draining
+     + Busy 503                  QueueFull 429, RateLimited 429, Starting, Draining, StorageAway
      + ModelUnavailable 503      CheckpointMissing, CheckpointMismatch
      + GenerationFailed 500      NonFiniteOutput, DeadlineExceeded, Cancelled, EngineLost
      + StorageFailed 507
@@ -60,6 +60,10 @@ class UnsupportedFormat(BadRequest):
 class KeyReused(BadRequest):
     problem, title = "idempotency-key-reused", "The Idempotency-Key belongs to another request"
 
+    def __init__(self) -> None:
+        detail = "this Idempotency-Key was used for another request: make a new one"
+        super().__init__(detail, field="Idempotency-Key")
+
 
 class PayloadTooLarge(MotionError):
     status, problem, title = 413, "payload-too-large", "The request body is too large"
@@ -103,6 +107,10 @@ class Starting(Busy):
 
 class Draining(Busy):
     problem, title = "draining", "The service is shutting down"
+
+
+class StorageAway(Busy):
+    problem, title = "storage-away", "The files cannot be reached now"
 
 
 class ModelUnavailable(MotionError):

@@ -1,0 +1,119 @@
+"""A bucket of an S3-compatible store, by way of fsspec: ``s3://bucket/prefix``. Needs the extra ``s3``.
+
+A PUT is whole or not at all, which is what a rename is for in a directory. :meth:`Bucket.create` is a conditional PUT
+(``If-None-Match: *``): https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+
+Credentials, region and endpoint are those of the usual variables and files (``AWS_ACCESS_KEY_ID``, ``AWS_REGION``,
+``AWS_ENDPOINT_URL``, ``~/.aws``, ``FSSPEC_S3_...``); nothing of them is read or kept here.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import fsspec
+from botocore.exceptions import BotoCoreError, ConnectionError, HTTPClientError
+
+from motion_service.store_place import Fetched
+
+CONNECT_S: Final = 2.0
+READ_S: Final = 10.0
+"""Longest wait for a connection, and for an answer. Each is tried once more."""
+AWAY_S: Final = 5.0
+"""After a bucket did not answer, everything is refused at once for so long: answers shall not wait for it again."""
+
+_CONFIG: Final = {"connect_timeout": CONNECT_S, "read_timeout": READ_S, "retries": {"total_max_attempts": 2}}
+_PART: Final = 64 * 2**20
+"""Bytes. Files of two and more go in parts; they too are seen only when all parts are there."""
+_PROBE: Final = ".motion-service"
+"""An object that stays, to try with at every start whether the bucket can be written."""
+
+
+class Bucket:
+    """A :class:`~motion_service.store_place.Place` that is a prefix of a bucket."""
+
+    def __init__(self, url: str) -> None:
+        """``url``: as above. Nothing is asked of the bucket yet."""
+        self._root = url.rstrip("/")
+        self._connect()
+
+    def _connect(self) -> None:
+        self._files: Any = fsspec.filesystem("s3", config_kwargs=_CONFIG, use_listings_cache=False)
+        self._files.retries = 1  # botocore tries again by itself
+        self._away_until = 0.0
+
+    def __getstate__(self) -> dict[str, object]:
+        """Another process has connections of its own."""
+        return {"_root": self._root}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._root = state["_root"]
+        self._connect()
+
+    def check(self) -> None:
+        """Also whether it knows conditional PUTs."""
+        self.create(_PROBE, b"")
+        if self.create(_PROBE, b""):
+            raise OSError("the bucket ignores If-None-Match: replicas could not agree who makes a job")
+
+    def locate(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def write(self, name: str, fill: Callable[[Path], object]) -> None:
+        with tempfile.TemporaryDirectory(prefix="motion-") as folder:
+            path = Path(folder) / Path(name).name
+            fill(path)
+            options = {"ContentType": mimetypes.guess_type(name)[0] or "application/octet-stream"}
+            with self._asking():
+                self._files.put_file(str(path), self.locate(name), chunksize=_PART, **options)
+
+    def create(self, name: str, content: bytes) -> bool:
+        try:
+            with self._asking():
+                self._files.pipe_file(self.locate(name), content, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def read(self, name: str) -> bytes:
+        with self._asking():
+            content: bytes = self._files.cat_file(self.locate(name), max_concurrency=1)
+            return content
+
+    def fetch(self, name: str) -> Fetched:
+        """The copy has the time of the object, so that readers of two copies see one file."""
+        with ExitStack() as unless_sent, self._asking():
+            copy = unless_sent.enter_context(tempfile.NamedTemporaryFile(prefix="motion-"))  # deleted when it is closed
+            written = self.written(name)
+            self._files.get_file(self.locate(name), copy.name, max_concurrency=1)
+            os.utime(copy.name, (written, written))
+            unless_sent.pop_all()
+        return Fetched(Path(copy.name), copy.close)
+
+    def written(self, name: str) -> float:
+        with self._asking():
+            return float(self._files.info(self.locate(name))["LastModified"].timestamp())
+
+    def remove(self, name: str) -> None:
+        with self._asking():
+            self._files.rm_file(self.locate(name))
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Around a request: whatever goes wrong is an OSError."""
+        if time.monotonic() < self._away_until:
+            raise TimeoutError("the bucket did not answer a moment ago")
+        try:
+            yield
+        except (HTTPClientError, ConnectionError, TimeoutError) as error:
+            self._away_until = time.monotonic() + AWAY_S
+            raise TimeoutError(f"the bucket does not answer ({type(error).__name__})") from error
+        except BotoCoreError as error:  # no credentials, say
+            raise OSError(str(error)) from error
