@@ -27,7 +27,7 @@ _READ_BY_OTHERS: Final = frozenset(
 """Read out of the same ``.env`` by the assistant's backend, or by our command line and compose file; the service does
 not want them."""
 
-_BUCKET: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)*/?")
+_BUCKET: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.\.?(/|$))[A-Za-z0-9!_.*'()-]+)*/?")
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, and safe characters in keys."""
 
 _MOUNT_PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")

@@ -9,27 +9,30 @@ Credentials, region and endpoint are those of the usual variables and files (``A
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import fsspec
 from botocore.exceptions import BotoCoreError, ConnectionError, HTTPClientError
+from fsspec.asyn import sync
 
 from motion_service.store_place import Fetched
 
 CONNECT_S: Final = 2.0
-READ_S: Final = 10.0
-"""Longest wait for a connection, and for an answer. Each is tried once more."""
+"""Longest wait for a connection; it is tried once more."""
+ANSWER_S: Final = 10.0
+"""Longest time that a request may take, all of it."""
 AWAY_S: Final = 5.0
 """After a bucket did not answer, everything is refused at once for so long: answers shall not wait for it again."""
 
-_CONFIG: Final = {"connect_timeout": CONNECT_S, "read_timeout": READ_S, "retries": {"total_max_attempts": 2}}
+_CONFIG: Final = {"connect_timeout": CONNECT_S, "read_timeout": ANSWER_S, "retries": {"total_max_attempts": 2}}
 _PART: Final = 64 * 2**20
 """Bytes. Files of two and more go in parts; they too are seen only when all parts are there."""
 _PROBE: Final = ".motion-service"
@@ -70,48 +73,47 @@ class Bucket:
         with tempfile.TemporaryDirectory(prefix="motion-") as folder:
             path = Path(folder) / Path(name).name
             fill(path)
-            options = {"ContentType": mimetypes.guess_type(name)[0] or "application/octet-stream"}
-            with self._asking():
-                self._files.put_file(str(path), self.locate(name), chunksize=_PART, **options)
+            media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            self._ask("put_file", str(path), self.locate(name), chunksize=_PART, ContentType=media_type)
 
     def create(self, name: str, content: bytes) -> bool:
         try:
-            with self._asking():
-                self._files.pipe_file(self.locate(name), content, mode="create")
+            self._ask("pipe_file", self.locate(name), content, mode="create")
         except FileExistsError:
             return False
         return True
 
     def read(self, name: str) -> bytes:
-        with self._asking():
-            content: bytes = self._files.cat_file(self.locate(name), max_concurrency=1)
-            return content
+        content: bytes = self._ask("cat_file", self.locate(name), max_concurrency=1)
+        return content
 
     def fetch(self, name: str) -> Fetched:
         """The copy has the time of the object, so that readers of two copies see one file."""
-        with ExitStack() as unless_sent, self._asking():
-            copy = unless_sent.enter_context(tempfile.NamedTemporaryFile(prefix="motion-"))  # deleted when it is closed
+        with ExitStack() as on_failure:
+            copy = on_failure.enter_context(tempfile.NamedTemporaryFile(prefix="motion-"))  # deleted when it is closed
             written = self.written(name)
-            self._files.get_file(self.locate(name), copy.name, max_concurrency=1)
+            self._ask("get_file", self.locate(name), copy.name, max_concurrency=1)
             os.utime(copy.name, (written, written))
-            unless_sent.pop_all()
+            on_failure.pop_all()
         return Fetched(Path(copy.name), copy.close)
 
     def written(self, name: str) -> float:
-        with self._asking():
-            return float(self._files.info(self.locate(name))["LastModified"].timestamp())
+        return float(self._ask("info", self.locate(name))["LastModified"].timestamp())
 
     def remove(self, name: str) -> None:
-        with self._asking():
-            self._files.rm_file(self.locate(name))
+        self._ask("rm_file", self.locate(name))
 
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Around a request: whatever goes wrong is an OSError."""
+    def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """Call a method of the file system; whatever goes wrong is an OSError."""
+
+        async def within_its_time() -> Any:
+            async with asyncio.timeout(ANSWER_S):
+                return await getattr(self._files, f"_{method}")(*arguments, **options)
+
         if time.monotonic() < self._away_until:
             raise TimeoutError("the bucket did not answer a moment ago")
         try:
-            yield
+            return sync(self._files.loop, within_its_time)
         except (HTTPClientError, ConnectionError, TimeoutError) as error:
             self._away_until = time.monotonic() + AWAY_S
             raise TimeoutError(f"the bucket does not answer ({type(error).__name__})") from error
