@@ -29,7 +29,7 @@ from motion_service.export.vrma import clip_to_vrma
 from motion_service.mdm_adapter.decode import decode
 from motion_service.prompt.reading import plan_to_wire
 from motion_service.quality import REAL_RANGE, faults, measure_clip
-from motion_service.quality_match import MotionMatcher
+from motion_service.quality_match import MotionMatcher, Place
 from motion_service.schemas import GenerateRequest
 from motion_service.source import SourceClip
 from motion_service.speak.speech import Speech, perform
@@ -64,7 +64,7 @@ class Take:
     """The body model, when the SMPL files were asked for."""
     speech: Speech | None = None
     """What is said meanwhile."""
-    words: Tensor | None = None
+    words: Place | None = None
     """(128,) where the evaluator places the prompt; None without an evaluator, or without words."""
 
 
@@ -142,7 +142,7 @@ class _Motion:
     clip: VrmClip
     own_joints: Tensor | None
     matcher: MotionMatcher | None
-    words: Tensor | None
+    words: Place | None
 
     def quality(self) -> dict[str, float | None]:
         """What is measured of it; see :mod:`motion_service.quality`."""

@@ -5,6 +5,7 @@ When the shipped weights are missing or broken the service still starts; its ans
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hashlib
 import logging
@@ -62,10 +63,11 @@ EXIT_CONFIG: Final = 78  # EX_CONFIG of sysexits.h: do not restart, somebody has
 CPU_QUEUE: Final = 32
 GPU_QUEUE: Final = 256
 """Requests inside at one time where nothing is configured."""
-THREADS_BESIDE_GPU: Final = 2
+THREADS_BESIDE_GPU: Final = 1
 """Of one operation on the CPU. All that is left there is small, and threads that wait for each other take the cores
 of the processes that make answers."""
 WARM_UP_PROMPT: Final = "a person waves with the right hand"
+WARM_UP_PROMPT_JA: Final = "右手を振る"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,9 @@ class Service:
         await self.jobs.pipeline.finisher.start()
         self.retention.start()
         if warm_up:
+            reading = asyncio.create_task(self._read_first())
             await self._prepare()
+            await reading
         placeholder = self.jobs.pipeline.placeholder
         for source in [*self.sources.values(), *([placeholder] if placeholder else [])] if warm_up else []:
             try:
@@ -98,6 +102,11 @@ class Service:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         self.worker.ready()
+
+    async def _read_first(self) -> None:
+        """Load the dictionary and the sentence encoder, which are read from disk when they are first needed."""
+        await asyncio.to_thread(prompt_to_plan, WARM_UP_PROMPT_JA)
+        await self.jobs.pipeline.place_words(WARM_UP_PROMPT_JA)
 
     async def _prepare(self) -> None:
         """Record and time what models run before somebody waits for it. What fails is made when first asked for."""

@@ -13,8 +13,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, Literal
 
-from torch import Tensor
-
 from motion_service.admission import Admission
 from motion_service.answer import Answer, Take
 from motion_service.clips import PromptPlan
@@ -36,7 +34,7 @@ from motion_service.finishing import Finisher, ThreadFinisher
 from motion_service.prompt.llm import LlmSettings, read_with_llm
 from motion_service.prompt.plan import prompt_to_plan
 from motion_service.prompt.times import times_to_seconds
-from motion_service.quality_match import Words
+from motion_service.quality_match import Place, Words
 from motion_service.schemas import MAX_DRAWN_SEED, MAX_SECONDS, MIN_SECONDS, GenerateRequest, MotionOptions
 from motion_service.source import EditingSource, MotionSource, SourceClip, SourceRequest
 from motion_service.speak.speech import Speech, new_speech, request_to_speech, speech_to_fitting
@@ -44,6 +42,7 @@ from motion_service.speak_schemas import SpeakRequest
 from motion_service.store import ArtifactStore
 from motion_service.telemetry import log_event
 from motion_service.timeline import IDLE, play_parts
+from motion_service.together import Together
 from motion_service.vrm.avatar import Avatar
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.life import mood_of
@@ -103,7 +102,7 @@ class Pipeline:
         self.load_smpl = load_smpl
         self.llm = llm
         self.speech_fit = speech_fit
-        self.words = words
+        self._words = None if words is None else Together(words.place_all, name="motion-words")
         self._plans: dict[str, PromptPlan] = {}
 
     async def generate(self, request: GenerateRequest, route: Route, job_id: str) -> Answer:
@@ -122,7 +121,7 @@ class Pipeline:
             fitting = fitting if speech is None else speech_to_fitting(speech, fitting)
             smpl = await self._find_smpl(options, warnings)
             making = self._make_or_fall_back(wish, options, route, warnings, scripted, until)
-            (made, reason), words = await asyncio.gather(making, self._place_words(options.prompt))
+            (made, reason), words = await asyncio.gather(making, self.place_words(options.prompt))
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
             take = Take(job_id, options, plan, made, fitting, reason, warnings, timings, started, smpl, speech, words)
@@ -160,16 +159,16 @@ class Pipeline:
             fitting = await self._options_to_fitting(options, options, "edit", wish.seed, warnings)
             fitting = replace(fitting, keep_bones=True)
             smpl = await self._find_smpl(options, warnings)
-            words = await self._place_words(request.prompt)
+            words = await self.place_words(request.prompt)
             made = await draw_edits(source, wish, clip, edit, options)
             timings = {"plan": _ms(started, planned), "generate": _ms(planned, time.monotonic())}
             _warn_of_rate(options, made[0], warnings)
             take = Take(job_id, options, plan, made, fitting, None, warnings, timings, started, smpl, words=words)
             return await self.finisher.finish(take)
 
-    async def _place_words(self, prompt: str) -> Tensor | None:
+    async def place_words(self, prompt: str) -> Place | None:
         """Where the evaluator places a prompt; None without one."""
-        return None if self.words is None else await asyncio.to_thread(self.words.place, prompt)
+        return None if self._words is None else await self._words.call(prompt)
 
     async def read_prompt(self, prompt: str) -> PromptPlan:
         """What is understood of a prompt, by the rules, or the language model where one is configured."""

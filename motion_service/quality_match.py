@@ -10,10 +10,13 @@ file there is no match, and nothing else changes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
@@ -23,13 +26,15 @@ from motion_service.clips import VrmClip
 from motion_service.errors import CheckpointMismatch
 from motion_service.features.vrm_native import ROOT_VELOCITY, VELOCITIES, VRM_WIDTH, YAW_RATE, bones_to_features
 from motion_service.quality import clip_to_canonical
-from motion_service.text_encoder import TextEncoder
+from motion_service.text_encoder import TextEncoder, UseEncoder
 
 WINDOW: Final = 60  # 3 s at 20 fps
 WINDOW_STRIDE: Final = 10
 MATCH_WIDTH: Final = 128
 """Width of the space that texts and motions share."""
 WEIGHTS: Final = "evaluator.safetensors"
+Place = npt.NDArray[np.float32]
+"""(128,) unit vector of a text in that space; it travels between processes."""
 RATES: Final = torch.zeros(VRM_WIDTH, dtype=torch.bool)
 """(260,) which features are speeds: zero while a pose is held."""
 RATES[[*range(VRM_WIDTH)][YAW_RATE] + [*range(VRM_WIDTH)][ROOT_VELOCITY] + [*range(VRM_WIDTH)][VELOCITIES]] = True
@@ -151,13 +156,13 @@ class MotionMatcher(WindowNetwork):
         """The unit vector (128,) of a clip's features (T, 260): the mean of those of its windows."""
         return F.normalize(self(clip_to_windows(features.float())).place.mean(dim=0), dim=-1)
 
-    def match(self, clip: VrmClip, words: Tensor) -> float:
-        """How well a clip fits a text placed at ``words`` (128,): the cosine of both places, -1..1."""
-        return float(self.place_clip(vrm_clip_to_features(clip)) @ words)
+    def match(self, clip: VrmClip, words: Place) -> float:
+        """How well a clip fits a text placed at ``words``: the cosine of both places, -1..1."""
+        return float(self.place_clip(vrm_clip_to_features(clip)) @ torch.from_numpy(words))
 
 
 class Words:
-    """Places prompts in the space of an evaluator. The encoder remembers the last ones."""
+    """Places prompts in the space of an evaluator."""
 
     def __init__(self, matcher: MotionMatcher, encoder: TextEncoder) -> None:
         """Raises CheckpointMismatch for another encoder than the evaluator's."""
@@ -165,12 +170,24 @@ class Words:
             raise CheckpointMismatch(f"the evaluator reads {matcher.spec.text_encoder}, not {encoder.name}")
         self._matcher, self._encoder = matcher, encoder
 
+    def place(self, text: str) -> Place | None:
+        """Where a text is; None for one without any words."""
+        return self.place_all([text])[0]
+
     @torch.inference_mode()
-    def place(self, text: str) -> Tensor | None:
-        """(128,); None for a text without any words."""
-        if not text.strip():
-            return None
-        return self._matcher.place_texts(self._encoder.encode([text])[0].tokens[:1].float())[0].clone()
+    def place_all(self, texts: Sequence[str]) -> list[Place | None]:
+        """Each of several. The encoder has to read its weights once for all texts, which is most of its time."""
+        said = [text for text in texts if text.strip()]
+        if not said:
+            return [None] * len(texts)
+        places = iter(self._matcher.place_texts(self._embed(said)).numpy())
+        return [next(places) if text.strip() else None for text in texts]
+
+    def _embed(self, texts: Sequence[str]) -> Tensor:
+        """(N, E); a text alone is remembered."""
+        if len(texts) > 1 and isinstance(self._encoder, UseEncoder):
+            return self._encoder.encode_many(texts)
+        return torch.cat([embedding.tokens[:1].float() for embedding in self._encoder.encode(texts)])
 
 
 def load_matcher(directory: Path) -> MotionMatcher | None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from motion_service.clips import TextEmbedding
 from motion_service.errors import ModelUnavailable
+from motion_service.together import Together
 from motion_service.wording import FLAGS, canonical_text, text_flags
 
 if TYPE_CHECKING:
@@ -70,11 +71,18 @@ class RememberingTextEncoder(TextEncoder, Protocol):
         ...
 
 
-async def encode_texts(encoder: TextEncoder, texts: Sequence[str]) -> list[TextEmbedding]:
-    """As :meth:`TextEncoder.encode`, off the event loop unless the texts are remembered."""
-    if isinstance(encoder, RememberingTextEncoder) and (found := encoder.remembered(texts)) is not None:
-        return found
-    return await asyncio.to_thread(encoder.encode, texts)
+class TextQueue:
+    """An encoder for requests on an event loop: those that come in together have one thread encode all their texts."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._remembering = encoder if isinstance(encoder, RememberingTextEncoder) else None
+        self._together: Together[str, TextEmbedding] = Together(encoder.encode, name="motion-texts")
+
+    async def encode(self, texts: Sequence[str]) -> list[TextEmbedding]:
+        """As :meth:`TextEncoder.encode`, off the event loop unless the texts are remembered."""
+        if self._remembering is not None and (found := self._remembering.remembered(texts)) is not None:
+            return found
+        return await asyncio.gather(*(self._together.call(text) for text in texts))
 
 
 class Recorder(Protocol):
@@ -220,8 +228,9 @@ class PretrainedEncoder(ABC, Generic[Network]):
 
     def cut(self, text: str) -> int | None:
         """How many tokens at the end of ``text`` are not read; None when all are."""
-        with self._lock:
-            lost = len(self._text_ids(text)) - self._limit
+        if len(text.encode("utf-8", "replace")) <= self._limit:  # no byte makes more than a token
+            return None
+        lost = len(self._text_ids(text)) - self._limit
         return lost if lost > 0 else None
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 FLAGS = ("left", "right", "both", "forward", "backward", "turn")
 """Order of the flags; a trained network depends on it."""
@@ -74,16 +75,20 @@ _PATTERNS = (
 )
 
 
+@lru_cache(maxsize=4096)
+def _kept(character: str) -> str:
+    """A character, or a space for one that is dropped."""
+    dropped = unicodedata.category(character) in _DROPPED_CATEGORIES or character in _DROPPED_CHARACTERS
+    return " " if dropped and character != "\n" else character
+
+
 def normalise_text(text: str) -> str:
     """NFKC, one space between words, without emoji, markup, quotation marks, brackets and edge punctuation.
 
     Case is kept. The result may be empty. Idempotent.
     """
     text = unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'")
-    text = "".join(
-        " " if c != "\n" and (unicodedata.category(c) in _DROPPED_CATEGORIES or c in _DROPPED_CHARACTERS) else c
-        for c in text
-    )
+    text = "".join(map(_kept, text))
     return " ".join(_MARKUP.sub(" ", text).split()).strip(_EDGE)
 
 

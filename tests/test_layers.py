@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "motion_service"
 
 LEVELS: dict[str, int] = {
-    **dict.fromkeys(["errors", "config", "geometry", "diffusion", "faults", "humanoid", "wording"], 0),
+    **dict.fromkeys(["errors", "config", "geometry", "diffusion", "faults", "humanoid", "together", "wording"], 0),
     **dict.fromkeys(["clips", "schemas", "telemetry", "progress", "events"], 1),
     **dict.fromkeys(
         [
@@ -30,7 +30,6 @@ LEVELS: dict[str, int] = {
             "store",
             "admission",
             "processes",
-            "together",
             "client",
         ],
         2,

@@ -11,7 +11,7 @@ import torch
 from motion_service.engine.graphs import Graphs
 from motion_service.errors import ModelUnavailable
 from motion_service.text_bert import BertEncoder
-from motion_service.text_encoder import LimitedTextEncoder, RememberingTextEncoder, TextEncoder, encode_texts
+from motion_service.text_encoder import LimitedTextEncoder, RememberingTextEncoder, TextEncoder, TextQueue
 from tests.mdm.official_files import write_distilbert
 
 pytest.importorskip("transformers", reason="the extra `dev` is not installed")
@@ -111,7 +111,7 @@ def test_recorded_lengths_give_the_same_embeddings(directory: Path, encoder: Ber
 
 async def test_remembered_texts_need_no_thread(encoder: BertEncoder) -> None:
     assert encoder.remembered(["never read before"]) is None
-    (first,) = await encode_texts(encoder, ["never read before"])
+    (first,) = await TextQueue(encoder).encode(["never read before"])
     found = encoder.remembered(["never read before"])
     assert found is not None and torch.equal(found[0].tokens, first.tokens)
     with encoder._lock:

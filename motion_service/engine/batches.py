@@ -93,9 +93,8 @@ class Batches:
             return
         self._replies[run.id] = reply
 
-    def is_ahead(self, doze: Callable[[float], None]) -> bool:
-        """Whether the device has enough to do; then its oldest batch is complete, or ``doze`` was told how many seconds
-        there is time."""
+    def is_ahead(self) -> bool:
+        """Whether the device has enough to do; then its oldest batch is complete, or some time has passed."""
         if not self._under_way:
             return False
         ahead_s = self._free_at - time.monotonic() - AHEAD_S
@@ -104,7 +103,7 @@ class Batches:
             return True
         if ahead_s <= 0:
             return False
-        doze(min(ahead_s, GLANCE_S))
+        time.sleep(min(ahead_s, GLANCE_S))
         return True
 
     def hand_out(self) -> bool:

@@ -62,6 +62,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._accepts = self._dropping = False
         self._wake = threading.Condition()
+        self._asleep = False
         self._inbox: deque[Callable[[], object]] = deque()
         self._jobs: deque[tuple[Job[Any], Reply]] = deque()
         self._job: Job[Any] | None = None
@@ -178,7 +179,8 @@ class Worker:
         """Have something quick done on the model thread."""
         with self._wake:
             self._inbox.append(what)
-            self._wake.notify()
+            if self._asleep:  # else it looks by itself soon, and to be woken for each costs more than that wait
+                self._wake.notify()
 
     # --- on the model thread ------------------------------------------------------------------------------------------
 
@@ -213,22 +215,18 @@ class Worker:
                 if self._thread is not threading.current_thread():
                     return False
                 self.pulse.rest()
+                self._asleep = True
                 self._wake.wait()
+                self._asleep = False
         return True
 
     def _take_inbox(self) -> None:
         while self._inbox:
             self._inbox.popleft()()
 
-    def _doze(self, seconds: float) -> None:
-        """Let time pass, until something arrives."""
-        with self._wake:
-            if not self._inbox:
-                self._wake.wait(seconds)
-
     def _turn(self) -> bool:
         """Do one thing that is due. False when there is nothing to do."""
-        if self._batches.is_ahead(self._doze):
+        if self._batches.is_ahead():
             return True
         if self._jobs and self._job_next:
             self._run_job(*self._jobs.popleft())

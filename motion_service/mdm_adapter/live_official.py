@@ -41,7 +41,6 @@ from motion_service.mdm_adapter.mini_edit import hold_first
 from motion_service.mdm_adapter.official import seeded_draw
 from motion_service.mdm_adapter.official_source import OfficialSource, untranslated
 from motion_service.source import LiveOrder, LiveState, LiveText, LiveWindow, SourceClip, open_state, slice_clip
-from motion_service.text_encoder import encode_texts
 from motion_service.vrm.body import MANNEQUIN_BODY, clip_to_body
 from motion_service.vrm.joints import vrm_to_joints
 from motion_service.vrm.resample import resample_clip
@@ -70,7 +69,7 @@ class LiveOfficialSource(OfficialSource):
         """The actions of a plan as English captions, encoded beside the model thread."""
         cues = plan_to_caption_cues(plan, max(1, len(plan.segments)) * self.window_frames, HUMANML3D_FPS)
         captions = [cue.text for cue in cues]
-        embeddings = await encode_texts(self.sampler.encoder, captions)
+        embeddings = await self.texts.encode(captions)
         seconds = [part.seconds for part in plan.segments] or [plan.seconds]
         warnings = (*untranslated(plan), *self.sampler.cut_warnings(captions))
         return tuple(

@@ -30,7 +30,7 @@ from motion_service.mdm_adapter.residents import EngineSettings, Models, add_net
 from motion_service.mdm_adapter.stopwatch import Stopwatch
 from motion_service.progress import expect
 from motion_service.source import SourceClip, SourceRequest
-from motion_service.text_encoder import encode_texts
+from motion_service.text_encoder import TextQueue
 
 STRIDE_M: Final = 2.0
 """Way on the floor that one window of a model with target can make, about a fast walk."""
@@ -46,6 +46,7 @@ class OfficialSource:
         self.name = name
         self.max_seconds = math.inf if sampler.is_windowed else MAX_FRAMES / HUMANML3D_FPS
         self.sampler = sampler
+        self.texts = TextQueue(sampler.encoder)
         self._worker = worker
         self._models: Models | None = None
         if sampler.engine == "own":
@@ -65,7 +66,7 @@ class OfficialSource:
         draw = seeded_draw(request.seed, official=request.official_noise)
         run, warnings = self.sampler.new_run(request.steps, request.guidance, draw, ddim=request.sampler == "ddim")
         cues = self._cues(request.plan, num_frames)
-        texts = await encode_texts(self.sampler.encoder, [cue.text for cue in cues])
+        texts = await self.texts.encode([cue.text for cue in cues])
         watch.lap("text")
         facts: dict[str, Any] = {"engine": self.sampler.engine, "captions": [cue.text for cue in cues]}
         if self.sampler.is_windowed:

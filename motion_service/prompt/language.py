@@ -27,9 +27,7 @@ def detect_language(text: str) -> Language:
         return "ja"
     if _HAN.search(text):
         return "other" if _is_chinese(text) else "ja"
-    letters = [character for character in text if character.isalpha()]
-    latin = sum(unicodedata.name(character, "").startswith("LATIN") for character in letters)
-    if letters and latin < len(letters) / 2:
+    if not text.isascii() and not _is_mostly_latin(text):
         return "other"
     words = re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", text.lower())
     known = _vocabularies()
@@ -38,6 +36,11 @@ def detect_language(text: str) -> Language:
     accents = sum(any(ord(character) > 0xBF for character in word) for word in words)
     is_other = other + accents > english and (other + accents >= 2 or not english)
     return "other" if is_other else "en"
+
+
+def _is_mostly_latin(text: str) -> bool:
+    letters = [character for character in text if character.isalpha()]
+    return sum(unicodedata.name(character, "").startswith("LATIN") for character in letters) >= len(letters) / 2
 
 
 def _is_chinese(text: str) -> bool:

@@ -11,14 +11,14 @@ _MARKS: Final = frozenset(map(chr, range(0xA000, 0xA100)))
 """Characters that stand for lengths of time."""
 
 
+_NONE: Final = frozenset[str]()
 CLAUSE: Final = 40
 """Words that a clause is looked back over."""
 
 
 def belongs(word: str, *classes: str) -> bool:
     """Whether ``word`` is of one of the classes of the table, such as "modals"."""
-    grammar = load_lexicon().grammar
-    return any(word in grammar[name] for name in classes)
+    return not load_lexicon().classes.get(word, _NONE).isdisjoint(classes)
 
 
 def is_adverb(word: str) -> bool:

@@ -7,7 +7,7 @@ by a letter doubled or not.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Final
 
 from motion_service.prompt.words import load_lexicon
@@ -35,7 +35,7 @@ def mend_shorthand(text: str) -> str:
 
 def mend_ways(text: str) -> str:
     """``text`` with swapped letters put right in words for sides and directions: "rihgt", "lfet"."""
-    return _WORD.sub(lambda match: _mended(match.group(), _SAID_OF_WAYS, [*_swaps(match.group().lower())]), text)
+    return _WORD.sub(lambda match: _mended(match.group(), _SAID_OF_WAYS, _swaps), text)
 
 
 def mend_actions(text: str) -> str:
@@ -43,7 +43,7 @@ def mend_actions(text: str) -> str:
     if len(text.split()) > MAX_WORDS:
         return text
     known = load_lexicon().entries
-    return _WORD.sub(lambda match: _mended(match.group(), known, [*_candidates(match.group().lower())]), text)
+    return _WORD.sub(lambda match: _mended(match.group(), known, _candidates), text)
 
 
 def _shorten(match: re.Match[str]) -> str:
@@ -51,13 +51,13 @@ def _shorten(match: re.Match[str]) -> str:
     return twice if twice.lower() in load_lexicon().entries else once
 
 
-def _mended(word: str, known: Container[str], candidates: Sequence[str]) -> str:
+def _mended(word: str, known: Container[str], candidates: Callable[[str], Iterable[str]]) -> str:
     lower = word.lower()
     lexicon = load_lexicon()
-    is_right = lower in lexicon.entries or any(lower in words for words in lexicon.grammar.values())
+    is_right = lower in lexicon.entries or lower in lexicon.classes
     if is_right or lower in _REAL or lower in _SAID_OF_WAYS:
         return word
-    return next((candidate for candidate in candidates if candidate in known), word)
+    return next((candidate for candidate in candidates(lower) if candidate in known), word)
 
 
 def _candidates(word: str) -> Iterator[str]:

@@ -72,6 +72,8 @@ class Lexicon:
     """Nouns and pronouns for what is no figure."""
     grammar: Mapping[str, frozenset[str]]
     """{class: words}, such as the modal verbs."""
+    classes: Mapping[str, frozenset[str]]
+    """{word: classes}, the other way round."""
 
 
 def text_to_tokens(text: str) -> list[Token]:
@@ -205,7 +207,12 @@ def load_lexicon() -> Lexicon:
         word: [entry for _, entry in sorted(found, key=lambda pair: not pair[0])] for word, found in entries.items()
     }
     sets = {name: frozenset(words.split()) for name, words in (table["words"] | table["grammar"]).items()}
-    return Lexicon(ordered, phrases, sets["figures"], sets["things"], sets)
+    classes: dict[str, set[str]] = {}
+    for name, words in sets.items():
+        for word in words:
+            classes.setdefault(word, set()).add(name)
+    frozen = {word: frozenset(names) for word, names in classes.items()}
+    return Lexicon(ordered, phrases, sets["figures"], sets["things"], sets, frozen)
 
 
 def _expand(pattern: str, macros: Mapping[str, str]) -> str:

@@ -79,7 +79,7 @@ def compare_matches(
     names = [prompts[i].prompt for i in chosen]
     words = Words(matcher, encoder)
     placed = {name: words.place(name) for name in dict.fromkeys(names)}
-    texts = torch.stack([place for name in names if (place := placed[name]) is not None])
+    texts = torch.stack([torch.from_numpy(place) for name in names if (place := placed[name]) is not None])
     made = place_all(matcher, [vrm_clip_to_features(clips[i]) for i in chosen])
     real = place_all(matcher, [data.clip(i) for i in match_classes(labels, of_class)])
     everything = place_all(matcher, [data.clip(i) for label in sorted(set(labels)) for i in of_class[label]])
