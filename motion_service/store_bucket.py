@@ -61,10 +61,16 @@ class Bucket:
         self._connect()
 
     def check(self) -> None:
-        """Also whether it knows conditional PUTs."""
+        """Also whether it knows conditional PUTs, and says of an object that it is not there."""
         self.create(_PROBE, b"")
         if self.create(_PROBE, b""):
             raise OSError("the bucket ignores If-None-Match: replicas could not agree who makes a job")
+        try:
+            self.read(_PROBE + "-nothing")
+        except FileNotFoundError:
+            return
+        except PermissionError as error:
+            raise OSError("the bucket does not tell what is not there: allow s3:ListBucket") from error
 
     def locate(self, name: str) -> str:
         return f"{self._root}/{name}"

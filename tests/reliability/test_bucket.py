@@ -107,6 +107,16 @@ def test_a_bucket_that_overwrites_is_refused(bucket: str, monkeypatch: pytest.Mo
         place.check()
 
 
+def test_a_bucket_that_hides_what_is_not_there_is_refused(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbid(name: str) -> bytes:
+        raise PermissionError("Access Denied")
+
+    place = Bucket(bucket)
+    monkeypatch.setattr(place, "read", forbid)
+    with pytest.raises(OSError, match="ListBucket"):
+        place.check()
+
+
 @pytest.fixture
 def config(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setenv("OUTPUT_DIR", bucket)
