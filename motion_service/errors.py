@@ -60,10 +60,6 @@ class UnsupportedFormat(BadRequest):
 class KeyReused(BadRequest):
     problem, title = "idempotency-key-reused", "The Idempotency-Key belongs to another request"
 
-    def __init__(self) -> None:
-        detail = "this Idempotency-Key was used for another request: make a new one"
-        super().__init__(detail, field="Idempotency-Key")
-
 
 class PayloadTooLarge(MotionError):
     status, problem, title = 413, "payload-too-large", "The request body is too large"

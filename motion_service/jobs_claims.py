@@ -107,7 +107,7 @@ class Claims:
                 continue
             known = _parse(found.content)
             if known is not None and known.fingerprint != claim.fingerprint:
-                raise KeyReused()
+                raise key_reused()
             with suppress(NotFound):
                 return answer_again(self._store, job_id, kind)
             return found
@@ -156,6 +156,11 @@ class Claims:
             if _newest(self._place, job_id, number).number == number:
                 for earlier in range(number, 0, -1):
                     self._place.remove(_name(job_id, earlier))
+
+
+def key_reused() -> KeyReused:
+    """A job has a name, and was asked for otherwise."""
+    return KeyReused("this Idempotency-Key was used for another request: make a new one", field="Idempotency-Key")
 
 
 def find_claim(store: ArtifactStore, job_id: str) -> tuple[Claim | None, bool]:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 from fastapi import Header, Request
 
 from motion_service.answer import Answer
-from motion_service.errors import KeyReused
+from motion_service.jobs_claims import key_reused
 from motion_service.schemas import GenerateRequest
 
 KEPT_SECONDS: Final = 300.0
@@ -73,7 +73,7 @@ class KeptAnswers:
         if entry is None:
             entry = self._entries[key] = _Entry(fingerprint, asyncio.create_task(make()))
         elif entry.fingerprint != fingerprint:
-            raise KeyReused()
+            raise key_reused()
         entry.waiting += 1
         try:
             answer = await asyncio.shield(entry.work)

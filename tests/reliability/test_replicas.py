@@ -21,6 +21,7 @@ from motion_service.answer import MEDIA_TYPES
 from motion_service.api.http import create_app
 from motion_service.jobs import Jobs
 from motion_service.pipeline import Pipeline
+from motion_service.retention import Retention
 from motion_service.schemas import MotionOptions
 from motion_service.store import ArtifactStore
 from motion_service.vrm.shelf import AvatarShelf
@@ -212,6 +213,17 @@ async def test_beats_keep_a_claim(replicas: tuple[Replica, Replica], monkeypatch
     assert not there.source.asked
     here.source.gate.set()
     assert len({(await answer).content for answer in asked}) == 1
+
+
+async def test_a_swept_job_is_made_anew(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        here, there = [await start(stack, tmp_path / "animations", tmp_path) for _ in range(2)]
+        first = (await here.ask()).json()
+        assert Retention(there.jobs.pipeline.store, ttl_s=1).sweep(4e9) == [first["job_id"]]
+        assert not [*(tmp_path / "animations").iterdir()], "the claim is gone too"
+        assert (await there.get(f"/v1/motion/jobs/{first['job_id']}")).status_code == 404
+        again = (await there.ask(fps=30)).json()
+        assert (again["job_id"], again["fps"]) == (first["job_id"], 30)
 
 
 async def test_without_the_store_a_named_job_is_made_all_the_same(
