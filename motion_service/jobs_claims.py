@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,8 @@ LOST_S: Final = 3.0
 SHORTEST_S: Final = 0.05
 LONGEST_S: Final = 0.5
 """Between two looks at a claim; the times grow longer."""
+TRIES: Final = 10
+"""To claim a job whose claims are taken away at the same moment."""
 STALE_S: Final = 60.0
 """After so long without a sign, by the clock of the place, a job that nobody asks for again counts as failed."""
 
@@ -47,6 +50,8 @@ class Claim:
     created: str
     """ISO 8601, UTC."""
     request_id: str | None
+    maker: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Nobody else's."""
     beat: int = 0
     """How often its maker has said that it lives."""
 
@@ -99,19 +104,23 @@ class Claims:
         """The number of the claim that is ours from now on; or the answer; or who makes it. Claims up to ``lost`` are
         those of replicas that are gone.
         """
-        number = lost + 1
-        while not self._place.create(_name(job_id, number), _JSON.dump_json(claim)):
+        number, content = lost + 1, _JSON.dump_json(claim)
+        for _ in range(TRIES):
+            if self._place.create(_name(job_id, number), content):
+                return number
             try:
                 found = _newest(self._place, job_id, number)
             except FileNotFoundError:  # taken away at this moment
                 continue
+            if found.content == content:  # it was ours, and the word of it was lost on the way
+                return found.number
             known = _parse(found.content)
             if known is not None and known.fingerprint != claim.fingerprint:
                 raise key_reused()
             with suppress(NotFound):
                 return answer_again(self._store, job_id, kind)
             return found
-        return number
+        raise OSError("a claim can neither be made nor read")
 
     async def _make(self, job_id: str, number: int, claim: Claim, kind: str, make: Make) -> Answer:
         """Make what is claimed, and say meanwhile that it is being made."""

@@ -32,6 +32,9 @@ ANSWER_S: Final = 10.0
 AWAY_S: Final = 5.0
 """After a bucket did not answer, everything is refused at once for so long: answers shall not wait for it again."""
 
+CONFLICTS: Final = 4
+"""How often an object that others are creating at the same moment is tried to be created."""
+
 _CONFIG: Final = {"connect_timeout": CONNECT_S, "read_timeout": ANSWER_S, "retries": {"total_max_attempts": 2}}
 _PART: Final = 64 * 2**20
 """Bytes. Files of two and more go in parts; they too are seen only when all parts are there."""
@@ -83,11 +86,16 @@ class Bucket:
             self._ask("put_file", str(path), self.locate(name), chunksize=_PART, ContentType=media_type)
 
     def create(self, name: str, content: bytes) -> bool:
-        try:
-            self._ask("pipe_file", self.locate(name), content, mode="create")
-        except FileExistsError:
-            return False
-        return True
+        for _ in range(CONFLICTS):
+            try:
+                self._ask("pipe_file", self.locate(name), content, mode="create")
+                return True
+            except OSError as error:
+                if isinstance(error, FileExistsError) or _code(error) in ("PreconditionFailed", "412"):
+                    return False
+                if _code(error) != "ConditionalRequestConflict":
+                    raise
+        raise OSError("too many write the same object at once")
 
     def read(self, name: str) -> bytes:
         content: bytes = self._ask("cat_file", self.locate(name), max_concurrency=1)
@@ -125,3 +133,10 @@ class Bucket:
             raise TimeoutError(f"the bucket does not answer ({type(error).__name__})") from error
         except BotoCoreError as error:  # no credentials, say
             raise OSError(str(error)) from error
+
+
+def _code(error: OSError) -> str | None:
+    """What S3 calls an error that it answered with."""
+    answer: dict[str, Any] = getattr(error.__cause__, "response", None) or {}
+    code: str | None = answer.get("Error", {}).get("Code")
+    return code

@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from fsspec.asyn import get_loop
+from s3fs.errors import translate_boto_error
 
 from motion_service import store_bucket
 from motion_service.admission import Admission
@@ -105,6 +106,31 @@ def test_a_bucket_that_overwrites_is_refused(bucket: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(place, "create", lambda name, content: True)
     with pytest.raises(OSError, match="If-None-Match"):
         place.check()
+
+
+@pytest.mark.parametrize(
+    ("codes", "created"), [(["PreconditionFailed"], False), (["412"], False), (["ConditionalRequestConflict"], True)]
+)
+def test_what_stores_say_of_an_object_that_is_there(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, codes: list[str], created: bool
+) -> None:
+    """Some name no condition, as s3fs expects; two that create at once may both be asked to try again."""
+    place = Bucket(bucket)
+    ask = place._ask
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        if not codes:
+            return ask(*arguments, **options)
+        raise translate_boto_error(ClientError({"Error": {"Code": codes.pop(), "Message": "no"}}, "PutObject"))
+
+    monkeypatch.setattr(place, "_ask", refuse)
+    assert place.create(f"{JOB}/claim-1", b"x") is created
+    codes += ["ConditionalRequestConflict"] * 99
+    with pytest.raises(OSError, match="at once"):
+        place.create(f"{JOB}/claim-2", b"x")
+    codes[:] = ["AccessDenied"]
+    with pytest.raises(PermissionError):
+        place.create(f"{JOB}/claim-2", b"x")
 
 
 def test_a_bucket_that_hides_what_is_not_there_is_refused(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,25 @@ async def test_of_many_at_once_all_get_one_answer(replicas: tuple[Replica, Repli
     assert sum(len(replica.source.asked) for replica in replicas) == 1
 
 
+async def test_a_claim_whose_word_was_lost_is_ours(
+    replicas: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = replicas[0].jobs.pipeline.store.place
+    create = place.create
+    monkeypatch.setattr(place, "create", lambda name, content: create(name, content) and False)
+    assert (await replicas[0].ask()).content == (await replicas[1].ask()).content
+    assert [len(replica.source.asked) for replica in replicas] == [1, 0]
+
+
+async def test_a_claim_that_cannot_be_read_holds_nobody_up(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        here = await start(stack, tmp_path / "animations", tmp_path)
+        folder = tmp_path / "animations" / here.jobs.pipeline.store.job_id("one\0k")
+        folder.mkdir()
+        (folder / "claim-1").symlink_to(tmp_path)
+        assert (await here.ask()).status_code == 200
+
+
 async def test_failures_are_not_kept(replicas: tuple[Replica, Replica]) -> None:
     here, there = replicas
     here.jobs.pipeline.placeholder, here.source.failure = None, RuntimeError()
