@@ -46,7 +46,7 @@ from motion_service.pipeline import DEFAULT_SECONDS, Pipeline, Route
 from motion_service.placeholder import PlaceholderSource
 from motion_service.prompt.llm import LlmSettings
 from motion_service.prompt.plan import prompt_to_plan
-from motion_service.quality_match import MotionMatcher
+from motion_service.quality_clip import ClipMatcher
 from motion_service.retention import Retention
 from motion_service.schemas import MotionOptions, text_to_options
 from motion_service.serving import serve
@@ -83,10 +83,10 @@ class Service:
         """Start the model thread and whatever makes answers; when asked, let every source make one clip; then keep the
         collector off it all."""
         self.worker.start()
+        reading = asyncio.create_task(self._read_first()) if warm_up else None
         await self.jobs.pipeline.finisher.start()
         self.retention.start()
-        if warm_up:
-            reading = asyncio.create_task(self._read_first())
+        if reading is not None:
             await self._prepare()
             await reading
         placeholder = self.jobs.pipeline.placeholder
@@ -179,7 +179,7 @@ def load_avatars(config: Config, store: ArtifactStore) -> AvatarShelf:
     return AvatarShelf(config.avatar_dir or config.data_root / "avatars")
 
 
-def load_finisher(config: Config, store: ArtifactStore, matcher: MotionMatcher | None = None) -> Finisher:
+def load_finisher(config: Config, store: ArtifactStore, matcher: ClipMatcher | None = None) -> Finisher:
     """Who makes the answers: threads, or as many processes as the settings or the machine say."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     own_choice = default_processes(cores, choose_device(config))

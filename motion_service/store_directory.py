@@ -9,9 +9,10 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 import uuid
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,8 @@ PARTIAL: Final = ".partial-"
 """Prefix of files that are still being written. What is left of a crash is swept at the next start."""
 MAX_FLUSHING: Final = 256
 """Files that may wait to be brought to the disk."""
+FLUSH_S: Final = 0.1
+"""How long they are gathered before."""
 
 
 class Directory:
@@ -147,23 +150,28 @@ def _is_locked(partial: Path) -> bool:
 
 
 class _Flushing:
-    """The thread that waits for the disk."""
+    """The thread that waits for the disk. It wakes once for many files: waking it for each costs more than writing."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="motion-flush")
-        self._room = threading.BoundedSemaphore(MAX_FLUSHING)
+        self._paths: deque[Path] = deque()
+        self._asked = threading.Event()
+        threading.Thread(target=self._run, name="motion-flush", daemon=True).start()
 
     def add(self, path: Path) -> None:
-        if self._room.acquire(blocking=False):
-            self._thread.submit(self._flush, path)
+        if len(self._paths) < MAX_FLUSHING:
+            self._paths.append(path)
+        if not self._asked.is_set():
+            self._asked.set()
 
-    def _flush(self, path: Path) -> None:
-        try:
-            with suppress(OSError):  # deleted already, or a disk that refuses: it was told when the file was written
-                _flush(path)
-                _flush(path.parent)
-        finally:
-            self._room.release()
+    def _run(self) -> None:
+        while True:
+            self._asked.wait()
+            time.sleep(FLUSH_S)
+            self._asked.clear()
+            paths = [self._paths.popleft() for _ in range(len(self._paths))]
+            for path in (*paths, *{path.parent for path in paths}):
+                with suppress(OSError):  # deleted already, or a disk that refuses: it was told at writing
+                    _flush(path)
 
 
 def _flush(path: Path) -> None:

@@ -99,6 +99,7 @@ PART_OF = {
         "text_encoder",
     ),
     "quality_body": "quality",
+    "quality_clip": "quality",
     "quality_match": "quality",
     "loading": "main",
     "serving": "main",

@@ -199,6 +199,30 @@ def test_a_file_system_without_locks_is_swept_as_well(
     assert visible(directory) == ["results.npy"]
 
 
+def test_files_are_brought_to_the_disk_a_moment_later(
+    directory: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[Path] = []
+    done = threading.Event()
+
+    def flush(path: Path) -> None:
+        flushed.append(path)
+        if path == directory.output_dir:
+            done.set()
+        if path == Path(directory.locate(JOB, "vrm-json")):
+            raise OSError(5, "gone")  # what a deleted file does; the others come to the disk all the same
+
+    monkeypatch.setattr("motion_service.store_directory._flush", flush)
+    jobs = [JOB, JOB[::-1]]
+    for job in jobs:
+        directory.save(job, "vrm-json", lambda path: path.write_bytes(b"x"))
+    assert done.wait(10)
+    assert [*map(flushed.count, (Path(directory.locate(job, "vrm-json")) for job in jobs))] == [1, 1]
+    done.clear()
+    directory.save(JOB, "vrm-json", lambda path: path.write_bytes(b"y"))
+    assert done.wait(10), "the thread goes on after an error"
+
+
 def test_links_are_not_followed(directory: ArtifactStore, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")

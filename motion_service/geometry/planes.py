@@ -193,6 +193,16 @@ def rot6d_to_quat(rot6d: Planes) -> Planes:
     return np.where(far, rotmat_to_quat([*zip(a, b, c, strict=True)]), q) if far.any() else q
 
 
+def quat_to_rot6d(q: Planes) -> Planes:
+    """Quaternions to the first two columns (6, ...) of their matrices."""
+    x, y, z, w = q
+    doubled = 2 * q[:3]
+    xx, yy, zz = doubled * q[:3]
+    xy, xz, yz = doubled[0] * y, doubled[0] * z, doubled[1] * z
+    xw, yw, zw = doubled * w
+    return np.array([1 - (yy + zz), xy + zw, xz - yw, xy - zw, 1 - (xx + zz), yz + xw])
+
+
 # --- trees of bones ---------------------------------------------------------------------------------------------------
 
 

@@ -64,17 +64,22 @@ class CheckpointConfig:
     """Anything else, JSON values: name, data, training facts."""
     reader: ReaderSpec | None = None
     """Shape of its text reader, if it has one."""
+    short_steps: int = 0
+    """How many steps it can take as learned shortcuts, without noise and with guidance already in them; 0 = none."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.fps > 0 or not self.guidance >= 0:
             raise ValueError("steps and fps must be positive, guidance must not be negative")
+        if not 0 <= self.short_steps < self.steps:
+            raise ValueError("short_steps must be fewer than steps")
 
     def to_json(self) -> dict[str, Any]:
         return {
             **self.about,
             "format": FORMAT,
             "network": self.network.to_json(),
-            "diffusion": {"steps": self.steps, "schedule": self.schedule},
+            "diffusion": {"steps": self.steps, "schedule": self.schedule}
+            | ({"short_steps": self.short_steps} if self.short_steps else {}),
             "text_encoder": self.text_encoder,
             "features": self.features,
             "fps": self.fps,
@@ -95,6 +100,7 @@ class CheckpointConfig:
             network=NetworkSpec.from_json(rest.pop("network")),
             steps=int(diffusion["steps"]),
             schedule=str(diffusion["schedule"]),
+            short_steps=int(diffusion.get("short_steps", 0)),
             text_encoder=str(rest.pop("text_encoder")),
             features=str(rest.pop("features")),
             fps=float(rest.pop("fps")),
