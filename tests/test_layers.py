@@ -76,6 +76,11 @@ PART_OF = {
     "edit_loop": "edit",
     "avatar_schemas": "schemas",
     "job_schemas": "schemas",
+    "jobs_claims": "jobs",
+    "jobs_stored": "jobs",
+    "store_bucket": "store",
+    "store_directory": "store",
+    "store_place": "store",
     "diagnostics_schemas": "schemas",
     "diagnostics_benchmark": "diagnostics",
     **dict.fromkeys(
