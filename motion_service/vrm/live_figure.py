@@ -6,7 +6,7 @@ Figures of one *kind* go through the fit together, whatever their size, stage an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +85,10 @@ class LiveFigure:
         """Of the figure over the canonical body."""
         return self.rest_height / CANONICAL_HIPS_HEIGHT
 
+    def seeded(self, fitting: Fitting) -> LiveFigure:
+        """The same in another stream, whose ``fitting`` has another seed and is equal otherwise."""
+        return replace(self, fitting=fitting, temper=_temper_of(fitting))
+
 
 def new_figure(fitting: Fitting, source_bones: tuple[str, ...], source_height: float, fps: float) -> LiveFigure:
     """The figure for motion of ``source_bones`` on a body whose hips rest at ``source_height``, at ``fps``."""
@@ -96,8 +100,11 @@ def new_figure(fitting: Fitting, source_bones: tuple[str, ...], source_height: f
     offsets = np.zeros((0, 3), np.float32) if legs is None else body.legs.offsets.numpy()
     floor = np.zeros((0, 2)) if legs is None else sole_heights(legs, body).T.astype(np.float64)
     height = body.hips_height
-    temper = new_temper(fitting.seed, breathes="breathing" not in fitting.still)
-    return LiveFigure(fitting, kind, temper, height / source_height, height, offsets, floor)
+    return LiveFigure(fitting, kind, _temper_of(fitting), height / source_height, height, offsets, floor)
+
+
+def _temper_of(fitting: Fitting) -> Temper:
+    return new_temper(fitting.seed, breathes="breathing" not in fitting.still)
 
 
 def _life_of(fitting: Fitting, moved: tuple[str, ...]) -> LiveLife | None:
