@@ -32,8 +32,6 @@ from motion_service.vrm.life import mood_of
 from motion_service.vrm.live_fit import MEMORY
 
 MAX_STREAMS: Final = 64
-BUSY_S: Final = 1.5
-"""Windows last 2 s. While few take longer than this to be made, there is time for another stream."""
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """When the interpreter looks for cycles of garbage, as of :func:`gc.set_threshold`. A thousand streams keep so many
 objects that each thorough look stops them all for a fifth of a second; what they drop has hardly any cycles."""
@@ -77,12 +75,13 @@ class Streams:
     def enter(self) -> Iterator[None]:
         """Hold the place of one stream. Raises :class:`QueueFull`, :class:`Draining`.
 
-        There is none while windows take nearly as long as they last: one more stream and all would be late.
+        There is none while windows come late to the streams that play, in the last seconds: one more, and their clients
+        would wait. How long windows take does not count, nor do those of streams that only begin.
         """
         if self.draining:
             raise Draining()
-        slowest_s = max((costs.expected() for costs in self._costs.values()), default=0.0)
-        if self.places.inside and slowest_s > BUSY_S:
+        now = asyncio.get_running_loop().time()
+        if self.places.inside and any(costs.falls_behind(now) for costs in self._costs.values()):
             raise QueueFull("the model has no time for another stream; try again later", retry_after_s=5.0)
         with self.places.enter():
             yield
