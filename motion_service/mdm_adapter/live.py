@@ -27,11 +27,11 @@ from motion_service.features.vrm_native import (
     RootStart,
     features_to_places,
     features_to_vrm,
-    place_bones,
+    place_planes,
     vrm_to_features,
 )
 from motion_service.humanoid import CANONICAL_BONES
-from motion_service.live_frames import FrameLayout, LiveFrames
+from motion_service.live_frames import FrameLayout, LiveFrames, turns_of
 from motion_service.mdm.reader import Meaning
 from motion_service.mdm_adapter.clip_work import order_to_urgency, window_seed
 from motion_service.mdm_adapter.cues import Cue, plan_to_cues
@@ -159,19 +159,19 @@ class LiveDiffusionSource(EditingDiffusionSource):
     def _extend_alike(self, windows: Sequence[LiveWindow]) -> list[LiveState | MotionError]:
         """The same where as many frames are wanted of each."""
         before = torch.stack([window.state.rows[-2:] for window in windows])  # (B, 2, F)
-        made = torch.stack([window.rows for window in windows])  # (B, P, F)
-        rows = continue_smoothly(before, made)[:, : windows[0].num_frames]
+        sampled = torch.stack([window.rows for window in windows])  # (B, P, F)
+        rows = continue_smoothly(before, sampled)[:, : windows[0].num_frames]
         features = self._denormalise(rows)  # (B, T, F)
         sound = torch.isfinite(features.sum((1, 2))).tolist()
         places = features_to_places(features, torch.stack([window.state.places[-1] for window in windows]))
-        local, hips = place_bones(features, places)
-        frames = LiveFrames(_LAYOUT, np.empty((*hips.shape[:2], _LAYOUT.width), np.float32))
-        frames.rotations.copy_(local)
-        frames.hips.copy_(hips)
-        frames.contacts.copy_(features[..., CONTACTS])
+        local, hips = place_planes(features, places)
+        block = np.empty((*places.shape[:2], _LAYOUT.width), np.float32)  # (B, T, W)
+        turns_of(block, len(CANONICAL_BONES))[:] = local
+        block[..., _LAYOUT.hips : _LAYOUT.hips + 3] = np.moveaxis(hips, 0, -1)
+        block[..., _LAYOUT.hips + 3 :] = features[..., CONTACTS].numpy()
         return [
-            window.then(row, place, LiveFrames(_LAYOUT, block)) if finite else NonFiniteOutput()
-            for window, row, place, block, finite in zip(windows, rows, places, frames.block, sound, strict=True)
+            window.then(row, place, LiveFrames(_LAYOUT, made)) if finite else NonFiniteOutput()
+            for window, row, place, made, finite in zip(windows, rows, places, block, sound, strict=True)
         ]
 
 
