@@ -66,6 +66,7 @@ PART_OF = {
     "edit_schemas": "schemas",
     "speak_schemas": "schemas",
     "stream_schemas": "schemas",
+    "stream_begin": "stream",
     "stream_body": "stream",
     "stream_branch": "stream",
     "stream_change": "stream",
