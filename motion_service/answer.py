@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from motion_service.clips import PromptPlan, VrmClip, travels
-from motion_service.errors import NotFound, StorageFailed
+from motion_service.errors import NotFound, StorageAway, StorageFailed
 from motion_service.export.binary import clip_to_blocks, encode_binary
 from motion_service.export.bvh import clip_to_bvh
 from motion_service.export.mp4 import write_mp4
@@ -221,8 +221,8 @@ class _Files:
         if kind in self._contents:
             return self._contents[kind]()
         try:
-            return self._store.find(self._job_id, kind).read_bytes()
-        except (NotFound, OSError) as error:
+            return self._store.read(self._job_id, kind)
+        except (NotFound, StorageAway) as error:
             raise StorageFailed(f"the {kind} could not be written, and it was to be the answer") from error
 
     def save(self, kind: str, content: bytes) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def _head(
     head: dict[str, Any] = {
         "job_id": take.job_id,
         "format": "msgpack" if take.options.format == "msgpack" else "vrm-json",
-        "output_path": str(store.path(take.job_id, "vrm-json")),
+        "output_path": store.locate(take.job_id, "vrm-json"),
         "url": store.url(take.job_id, "vrm-json"),
         "duration_sec": first.seconds,
         "fps": first.fps,

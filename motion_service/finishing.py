@@ -38,6 +38,8 @@ MAX_PROCESSES: Final = 8
 FEWEST_CORES: Final = 8
 THREADS: Final = 2
 """With one, a long clip or a video would hold up all others; more of them only hinder each other."""
+THREADS_TO_BUCKET: Final = 8
+"""Where files go over the network, threads wait for it most of the time."""
 LATE_NICENESS: Final = 15
 """How much the process that writes videos gives way to those that make answers."""
 

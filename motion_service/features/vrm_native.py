@@ -192,6 +192,15 @@ def place_bones(features: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     return local, hips
 
 
+def place_planes(features: Tensor, places: Tensor) -> tuple[Planes, Planes]:
+    """The same as planes: rotations (4, 21, ..., T) and hips (3, ..., T), on the CPU."""
+    numbers, (yaw, x, z) = features.numpy(), np.moveaxis(places.numpy().astype(np.float32), -1, 0)
+    columns = to_planes(features[..., HIPS_ROT6D.start : LOCAL_ROT6D.stop])
+    local = rot6d_to_quat_planes(columns.reshape(NUM_BONES, 6, *columns.shape[1:]).swapaxes(0, 1))
+    local[:, 0] = multiply(turn_about(_UP.numpy().reshape(3, *[1] * yaw.ndim), yaw), local[:, 0])
+    return local, np.array([x, numbers[..., ROOT_HEIGHT.start], z])
+
+
 def vrm_to_features(clip: VrmClip) -> tuple[FeatureClip, RootStart]:
     """A clip of the canonical body to features. The clip must carry every canonical bone."""
     local = torch.stack([clip.rotations[bone] for bone in CANONICAL_BONES], dim=1)
@@ -202,12 +211,9 @@ def vrm_to_features(clip: VrmClip) -> tuple[FeatureClip, RootStart]:
 def features_to_vrm(clip: FeatureClip, start: RootStart | None = None) -> VrmClip:
     """Features to a clip of the canonical body, quaternion signs continuous over time."""
     features = clip.features.detach().cpu()
-    yaw, x, z = features_to_places(features, start or RootStart(), clip.fps).numpy().T.astype(np.float32)
-    columns = np.ascontiguousarray(features[:, HIPS_ROT6D.start : LOCAL_ROT6D.stop].numpy().T)
-    local = rot6d_to_quat_planes(columns.reshape(NUM_BONES, 6, -1).swapaxes(0, 1))  # (4, 21, T)
-    local[:, 0] = multiply(turn_about(_UP.numpy()[:, None], yaw), local[:, 0])
+    local, hips_planes = place_planes(features, features_to_places(features, start or RootStart(), clip.fps))
     tracks = to_tensor(unroll(local))  # (21, T, 4)
-    hips = to_tensor(np.array([x, features[:, ROOT_HEIGHT.start].numpy(), z]))
+    hips = to_tensor(hips_planes)
     return VrmClip(
         rotations=dict(zip(CANONICAL_BONES, tracks.unbind(0), strict=True)),
         hips=hips,

@@ -159,10 +159,13 @@ def slerp(a: Planes, b: Planes, amount: Planes) -> Planes:
     return unit(weight_a * a + np.copysign(weight_b, cosine) * b)
 
 
-def unroll(q: Planes) -> Planes:
-    """Signs along the last axis (time) chosen so that neighbours lie in one hemisphere, the first where w >= 0."""
+def unroll(q: Planes, before: Planes | None = None) -> Planes:
+    """Signs along the last axis (time) chosen so that neighbours lie in one hemisphere.
+
+    The first lies in that of ``before`` (4, ...); without it, where w >= 0.
+    """
     flips = np.empty(q.shape[1:], dtype=bool)
-    flips[..., 0] = q[3, ..., 0] < 0
+    flips[..., 0] = (q[3, ..., 0] if before is None else dot(q[..., 0], before)) < 0
     np.less(dot(q[..., 1:], q[..., :-1]), 0, out=flips[..., 1:])
     return np.where(np.logical_xor.accumulate(flips, axis=-1), -q, q)
 

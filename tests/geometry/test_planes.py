@@ -83,6 +83,8 @@ def test_turns_about_an_axis():
 def test_signs_go_on_over_time():
     q = unit((6, 40), 4, torch.float64, 0)
     assert_close(pl.to_tensor(pl.unroll(pl.to_planes(q))), rot.quat_unroll(q))
+    before = q[..., -1, :].roll(1, -1)
+    assert_close(pl.to_tensor(pl.unroll(pl.to_planes(q), pl.to_planes(before))), rot.quat_unroll(q, before))
 
 
 def test_matrices_become_quaternions():
