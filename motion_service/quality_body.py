@@ -116,21 +116,13 @@ _TOUCH: Final = (_RADII[_ONE] + _RADII[_TWO])[:, None]
 def intersection_depth(positions: Planes) -> Planes:
     """How deep (T,) m the deepest two parts of the body lie in each other; 0 when none touch. ``positions`` (3, 21, T).
 
-    Arms, legs, trunk and head as capsules. Only where their middles are near enough are they measured.
+    Arms, legs, trunk and head as capsules.
     """
     starts, ends = (positions.take(bones, axis=1) for bones in _ENDS)  # (3, n, T)
     starts[1, _HEAD] += _HEAD_RAISE
     ends[1, _HEAD] += _HEAD_RAISE
-    way = ends - starts
-    half, middles = length(way) / 2, starts + way / 2
-    apart = middles.take(_ONE, axis=1) - middles.take(_TWO, axis=1)
-    reach = half.take(_ONE, axis=0) + half.take(_TWO, axis=0) + _TOUCH  # (pairs, T)
-    depth = np.zeros_like(reach)
-    pair, frame = near = np.nonzero(dot(apart, apart) < reach * reach)
-    one, two = (_ONE[pair], frame), (_TWO[pair], frame)
-    places = ((points[:, *part]) for part in (one, two) for points in (starts, ends))
-    depth[near] = _TOUCH[pair, 0] - segment_distance(*places)
-    deepest: Planes = np.maximum(depth.max(0), 0)
+    distance = segment_distance(*(points.take(part, axis=1) for part in (_ONE, _TWO) for points in (starts, ends)))
+    deepest: Planes = np.maximum((_TOUCH - distance).max(0), 0)  # of (pairs, T)
     return deepest
 
 

@@ -113,7 +113,6 @@ def test_hinges_are_measured_by_their_swing(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_parts_are_as_deep_as_the_deepest_of_all_pairs(seed: int) -> None:
-    """Measuring only pairs that are near enough leaves out none."""
     places = bones_to_planes(canonical_fk(*random_motion(seed, 50))[0])
     starts, ends = places[:, qb._ENDS[0]], places[:, qb._ENDS[1]]
     for points in (starts, ends):

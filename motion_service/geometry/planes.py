@@ -30,7 +30,8 @@ _NEAR: Final = 0.5
 
 def to_planes(tensor: Tensor, dtype: type[np.floating[Any]] | None = None) -> Planes:
     """(..., n) on the CPU to (n, ...)."""
-    return np.ascontiguousarray(np.moveaxis(tensor.numpy(), -1, 0), dtype=dtype)
+    numbers = tensor.numpy()
+    return np.ascontiguousarray(numbers.transpose(-1, *range(numbers.ndim - 1)), dtype=dtype)
 
 
 def to_tensor(planes: Planes) -> Tensor:
