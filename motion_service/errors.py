@@ -9,7 +9,7 @@
      + NotFound 404
      + Unauthorized 401
      + Forbidden 403
-     + Busy 503                  QueueFull 429, RateLimited 429, Starting, Draining
+     + Busy 503                  QueueFull 429, RateLimited 429, Starting, Draining, StorageAway
      + ModelUnavailable 503      CheckpointMissing, CheckpointMismatch
      + GenerationFailed 500      NonFiniteOutput, DeadlineExceeded, Cancelled, EngineLost
      + StorageFailed 507
@@ -103,6 +103,10 @@ class Starting(Busy):
 
 class Draining(Busy):
     problem, title = "draining", "The service is shutting down"
+
+
+class StorageAway(Busy):
+    problem, title = "storage-away", "The files cannot be reached now"
 
 
 class ModelUnavailable(MotionError):

@@ -153,6 +153,12 @@ def clip_to_frames(clip: VrmClip) -> LiveFrames:
     return frames
 
 
+def turns_of(block: Floats, bones: int) -> Floats:
+    """Rotations of the first J bones of rows (..., W) as planes (4, J, ...), a view."""
+    turns = block[..., : 4 * bones].reshape(*block.shape[:-1], bones, 4)
+    return np.moveaxis(turns, (-1, -2), (0, 1))
+
+
 def append(past: npt.NDArray[np.floating], new: npt.NDArray[np.floating], most: int) -> npt.NDArray[np.floating]:
     """The last ``most`` rows of both, one after the other. Never a view of either."""
     return np.concatenate([past[max(0, len(past) + len(new) - most) :], new[-most:]])

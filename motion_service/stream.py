@@ -28,7 +28,9 @@ from motion_service.telemetry import log_event
 from motion_service.timeline import Script, new_script
 
 PREPARE_S: Final = 0.5
-"""The next window is asked for so long before its first frame has to be sent, s."""
+"""The next window is asked for so long before its first frame has to be sent, s; or earlier, on a beat."""
+BEAT_S: Final = 0.1
+"""All streams ask for their next windows on the same beats, s: many at a time cost a fraction of one by one."""
 BODY_S: Final = 0.02
 """What a change of the body's own doing takes at most, for which no window is made, s."""
 HEADROOM_S: Final = 0.06
@@ -89,13 +91,13 @@ class Session:
         self._branch: Branch | None = None
         self._asked_at = 0.0
         self._making: asyncio.Task[Reel] | None = None
-        self._begun_at = 0.0
+        self._begun_at = self._deadline = 0.0
         self._failures = 0
         self._not_before = 0.0
         self._paused = self._ending = self._ended = False
         self._token_at = -math.inf
         self._wake = asyncio.Event()
-        lead = options.lead_sec + PREPARE_S + MOST_REACTION_S
+        lead = options.lead_sec + PREPARE_S + BEAT_S + MOST_REACTION_S
         self._history = math.ceil(lead * source.fps) + 2 * source.window_frames + source.context_frames
         self._chunk = max(1, round(CHUNK_SHARE * options.lead_sec * options.fps))
 
@@ -177,8 +179,7 @@ class Session:
             if self._sent < (sendable := self._sendable()):
                 due.append((self._sent + self._ripe(sendable) - frame) / fps - self.options.lead_sec)
             if self._making is None and not self._ending:
-                ahead = (self.options.lead_sec + PREPARE_S) * fps
-                due.append((self.reel.frames(fps) - frame - ahead) / fps)
+                due.append(self._wants_at(now) - now)
         if self._making is None and self._not_before > now:
             due.append(self._not_before - now)
         return max(0.001, min(due)) if due else None
@@ -187,26 +188,33 @@ class Session:
 
     def _begin_making(self) -> None:
         """Start what is most wanted: a change, else the next window."""
-        soonest = self._soonest(self._costs.expected())
-        starving = self._making is not None and soonest >= self.reel.frames(self.options.fps)
-        if self._changes and self._branch is None and not starving:
+        if self._changes and self._branch is None and not self._is_starving():
             self._give_up_making()  # it was for what will be replaced
             while self._changes and self._branch is None:
                 self._begin_change(*self._changes.popleft())
-        if self._making is not None or self._now() < self._not_before:
+        now = self._now()
+        if self._making is not None or now < self._not_before:
             return
         if self._branch is not None and self._branch.anew is not None:
             frame, performance = self._branch.anew
             self._await(self._branch.reel.perform_anew(frame, performance, self.source, self._history, self._extender))
         elif self._branch is not None:
             self._make(self._branch.reel, self._branch.script, settle=self._branch.change.reason == "stop")
-        elif not self._ending and self._wants_more():
+        elif not self._ending and self._wants_at(now) <= now:
             self._make(self.reel, self._script)
 
-    def _wants_more(self) -> bool:
-        fps = self.options.fps
-        ahead = self.reel.frames(fps) - self._playhead.at(self._now())
-        return ahead <= (self.options.lead_sec + PREPARE_S) * fps + 1e-6
+    def _is_starving(self) -> bool:
+        """Whether a window is in the making that a change would have to wait for, as nothing is there beyond it."""
+        return self._making is not None and self._soonest(self._costs.expected()) >= self.reel.frames(self.options.fps)
+
+    def _wants_at(self, now: float) -> float:
+        """When the next window is to be asked for, unless the client pauses: on the last beat that is early enough."""
+        at = now + self._ahead(self.reel, now) - self.options.lead_sec - PREPARE_S
+        return math.floor(at / BEAT_S + 1e-6) * BEAT_S
+
+    def _ahead(self, reel: Reel, now: float) -> float:
+        """Seconds of ``reel`` that the client has not shown yet."""
+        return (reel.frames(self.options.fps) - self._playhead.at(now)) / self.options.fps
 
     def _begin_change(self, change: Change, asked_at: float) -> None:
         """Where a change takes effect; what is made beyond that is left behind."""
@@ -251,7 +259,7 @@ class Session:
         elif next_start is not None:
             frames = max(1, min(frames, next_start - reel.made))
         now = self._now()
-        ahead = (reel.frames(self.options.fps) - self._playhead.at(now)) / self.options.fps
+        ahead = self._ahead(reel, now)
         order = LiveOrder(
             self.options.seed,
             self.options.guidance,
@@ -259,6 +267,7 @@ class Session:
             now + max(0.0, ahead if self._branch else ahead - self.options.lead_sec / 2),  # changes go before
             self.options.session_id,
         )
+        self._deadline = order.deadline
         still = reel.performance is not None and text.caption == self._idle.texts[0].caption
         going = {"settle": settle, "still": still}
         self._await(reel.advance(self.source, text, frames, order, self._history, self._extender, **going))
@@ -288,6 +297,8 @@ class Session:
         if self._branch is None or self._branch.anew is None:
             self.counts.windows += 1
             self._costs.add(self._now() - self._begun_at)
+            if self._branch is None and self._playhead.runs:
+                self._costs.judge(self._now(), late=self._now() > self._deadline)
         self._script = self._script.forget(reel.made - self._history)
         if self._branch is None:
             self.reel = reel

@@ -12,6 +12,10 @@ from motion_service.live_frames import LiveFrames
 
 OUTBOX_S: Final = 1.0
 """Motion that may wait for a slow client beyond the lead, s; then all but the newest chunk is dropped for a gap."""
+JUDGED_S: Final = 5.0
+"""For how long it counts that a window was late, s."""
+LATE_SHARE: Final = 0.05
+"""So many windows may be late while more streams are let in."""
 _REMEMBERED: Final = 64
 _FIRST_GUESS_S: Final = 0.15
 
@@ -72,10 +76,13 @@ class Playhead:
 
 
 class WindowCosts:
-    """How long the latest windows of a source took from asking to having, waiting included; shared by its streams."""
+    """How long the latest windows of a source took from asking to having, waiting included, and whether they were in
+    time; shared by its streams."""
 
     def __init__(self) -> None:
         self._seconds: deque[float] = deque([_FIRST_GUESS_S], maxlen=_REMEMBERED)
+        self._judged: deque[tuple[float, bool]] = deque()
+        self._num_late = 0
 
     def add(self, seconds: float) -> None:
         self._seconds.append(seconds)
@@ -84,6 +91,22 @@ class WindowCosts:
         """Seconds that few windows exceed: the 95th percentile of those remembered."""
         ordered = sorted(self._seconds)
         return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+
+    def judge(self, now: float, *, late: bool) -> None:
+        """A window that a playing stream goes on with is there; ``late``: half of its lead was gone."""
+        self._judged.append((now, late))
+        self._num_late += late
+        self._forget(now)
+
+    def falls_behind(self, now: float) -> bool:
+        """Whether of the windows of the last :data:`JUDGED_S` more were late than :data:`LATE_SHARE`, and not one only:
+        with another stream, clients would soon have to wait."""
+        self._forget(now)
+        return self._num_late > max(1, LATE_SHARE * len(self._judged))
+
+    def _forget(self, now: float) -> None:
+        while self._judged and self._judged[0][0] < now - JUDGED_S:
+            self._num_late -= self._judged.popleft()[1]
 
 
 @dataclass(frozen=True, slots=True)

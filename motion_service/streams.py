@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 from motion_service.admission import Admission
@@ -18,6 +19,7 @@ from motion_service.schemas import MAX_DRAWN_SEED
 from motion_service.source import LiveSource
 from motion_service.speak.performance import Performance
 from motion_service.stream import Session
+from motion_service.stream_begin import Beginnings
 from motion_service.stream_body import message_to_change
 from motion_service.stream_change import Change, StreamOptions, Understood
 from motion_service.stream_pace import Outbox, WindowCosts
@@ -30,8 +32,6 @@ from motion_service.vrm.life import mood_of
 from motion_service.vrm.live_fit import MEMORY
 
 MAX_STREAMS: Final = 64
-BUSY_S: Final = 1.5
-"""Windows last 2 s. While few take longer than this to be made, there is time for another stream."""
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """When the interpreter looks for cycles of garbage, as of :func:`gc.set_threshold`. A thousand streams keep so many
 objects that each thorough look stops them all for a fifth of a second; what they drop has hardly any cycles."""
@@ -62,10 +62,11 @@ class Streams:
         self._secret = new_secret(secret, keys)
         self._costs: dict[str, WindowCosts] = {}
         self._extender = new_extender()
+        self._beginnings = Beginnings()
         self._idle: dict[str, Understood] = {}
         self._sessions: dict[str, OpenStream] = {}
 
-    @property
+    @cached_property
     def sources(self) -> dict[str, LiveSource]:
         """Those that can go on for ever, by provider name."""
         return {name: source for name, source in self.pipeline.sources.items() if isinstance(source, LiveSource)}
@@ -74,12 +75,13 @@ class Streams:
     def enter(self) -> Iterator[None]:
         """Hold the place of one stream. Raises :class:`QueueFull`, :class:`Draining`.
 
-        There is none while windows take nearly as long as they last: one more stream and all would be late.
+        There is none while windows come late to the streams that play, in the last seconds: one more, and their clients
+        would wait. How long windows take does not count, nor do those of streams that only begin.
         """
         if self.draining:
             raise Draining()
-        slowest_s = max((costs.expected() for costs in self._costs.values()), default=0.0)
-        if self.places.inside and slowest_s > BUSY_S:
+        now = asyncio.get_running_loop().time()
+        if self.places.inside and any(costs.falls_behind(now) for costs in self._costs.values()):
             raise QueueFull("the model has no time for another stream; try again later", retry_after_s=5.0)
         with self.places.enter():
             yield
@@ -96,7 +98,10 @@ class Streams:
         start = start.model_copy(update={"seed": seed, "provider": name})
         fitting = await self._fitting(start, seed)
         understood, idle = await self.read(start.prompt, source, seed), await self._read_idle(name, source, seed)
-        reel = await asyncio.to_thread(_open, source, fitting, start.pose, mark)
+        if mark is None and start.pose is None:
+            reel = self._beginnings.stand(source, fitting)
+        else:
+            reel = await asyncio.to_thread(_open, source, fitting, start.pose, mark)
         if start.state is not None:
             opened = Performance(seed, still=fitting.still)
             begun = opened.change(start.state, reel.made / source.fps, start.emotion)
@@ -216,10 +221,10 @@ def pose_to_clip(pose: Pose) -> VrmClip:
 
 
 def _open(source: LiveSource, fitting: Fitting, pose: Pose | None, mark: Bookmark | None) -> Reel:
-    if mark is None:
-        return open_reel(source, fitting, None if pose is None else pose_to_clip(pose))
+    """A reel that goes on from a pose, or from where a mark was."""
     if pose is not None:
-        return open_reel(source, fitting, pose_to_clip(pose), mark.made)
+        return open_reel(source, fitting, pose_to_clip(pose), mark.made if mark else 0)
+    assert mark is not None
     state = source.open(mark.pose.to_clip(*mark.rate), mark.made)
     memory = mark.memory if len(mark.memory) == MEMORY else None
     return Reel(state, fit_state(state, fitting, memory))

@@ -126,7 +126,7 @@ class Worker:
         """
         reply = self._new_reply()
         note_run(run)
-        self._post(lambda: self._batches.admit(run, reply))
+        self._post_soon(lambda: self._batches.admit(run, reply))
         try:
             return await reply.future
         except asyncio.CancelledError:
@@ -179,7 +179,22 @@ class Worker:
         """Have something quick done on the model thread."""
         with self._wake:
             self._inbox.append(what)
-            if self._asleep:  # else it looks by itself soon, and to be woken for each costs more than that wait
+        self._rouse()
+
+    def _post_soon(self, what: Callable[[], object]) -> None:
+        """The same, but wake the thread at the end of this turn of the event loop, for all that comes in it: runs that
+        are asked for together can begin together."""
+        with self._wake:
+            self._inbox.append(what)
+            asleep = self._asleep
+        if asleep:
+            asyncio.get_running_loop().call_soon(self._rouse)
+
+    def _rouse(self) -> None:
+        """A thread that is awake looks by itself soon, and to be woken for each costs more than that wait."""
+        with self._wake:
+            if self._asleep:
+                self._asleep = False
                 self._wake.notify()
 
     # --- on the model thread ------------------------------------------------------------------------------------------
@@ -217,7 +232,6 @@ class Worker:
                 self.pulse.rest()
                 self._asleep = True
                 self._wake.wait()
-                self._asleep = False
         return True
 
     def _take_inbox(self) -> None:

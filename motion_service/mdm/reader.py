@@ -8,6 +8,7 @@ style, the style is drawn: the same words with another seed make another motion.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -52,6 +53,20 @@ class Reading:
         return {"action": self.action, "style": self.style, "confidence": round(self.confidence, 3)}
 
 
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a text may mean: one reading, or one of several styles."""
+
+    readings: tuple[Reading, ...]
+    bounds: tuple[float, ...] = (1.0,)
+    """Up to which number in 0..1 each of them is drawn, ascending; none where nobody draws."""
+
+    def draw(self, generator: torch.Generator) -> Reading:
+        """One of the readings. Takes one number from ``generator``, however many there are; none without bounds."""
+        chance = float(torch.rand((), generator=generator)) if self.bounds else 0.0
+        return self.readings[min(bisect.bisect_left(self.bounds, chance), len(self.readings) - 1)]
+
+
 class TextReader(nn.Module):
     """Classifier over caption groups, and the most typical caption of each. Keys are "action|style" or with "|side"."""
 
@@ -77,7 +92,6 @@ class TextReader(nn.Module):
         logits: Tensor = self.layers(tokens)
         return logits
 
-    @torch.inference_mode()
     def read(
         self, embedding: TextEmbedding, generator: torch.Generator, hint: str | None = None, *, nearest: bool = False
     ) -> Reading:
@@ -86,7 +100,11 @@ class TextReader(nn.Module):
         ``hint`` is an action that the words name in so many letters; it counts as much as HINT doublings of its odds.
         ``nearest``: a text that is not understood becomes the known action that is likeliest all the same.
         """
-        chance = float(torch.rand((), generator=generator))
+        return self.understand(embedding, hint, nearest=nearest).draw(generator)
+
+    @torch.inference_mode()
+    def understand(self, embedding: TextEmbedding, hint: str | None = None, *, nearest: bool = False) -> Meaning:
+        """What of :meth:`read` is the same for every seed."""
         shares = torch.softmax(self(embedding.tokens.float()), dim=-1)[0]  # (K,)
         totals: dict[tuple[str, str], float] = {}
         for group, share in zip(self._group, shares.tolist(), strict=True):
@@ -96,20 +114,25 @@ class TextReader(nn.Module):
         best = max(totals, key=lambda group: totals[group])
         confidence = sum(total for (action, _), total in totals.items() if action == best[0])
         if confidence < UNDERSTOOD and not nearest:
-            return Reading(embedding, None, None, confidence)
+            return Meaning((Reading(embedding, None, None, confidence),))
         rows = [row for row, group in enumerate(self._group) if group == best]
-        row = self._draw(rows, shares[rows], chance)
-        prototype = TextEmbedding(self.prototypes[row][None].clone(), embedding.mask, embedding.encoder)
-        return Reading(prototype, best[0], self._style[row], confidence)
+        drawn, bounds = self._choices(rows, shares[rows])
+        prototypes = [
+            TextEmbedding(self.prototypes[row][None].clone(), embedding.mask, embedding.encoder) for row in drawn
+        ]
+        readings = [
+            Reading(prototype, best[0], self._style[row], confidence)
+            for row, prototype in zip(drawn, prototypes, strict=True)
+        ]
+        return Meaning(tuple(readings), bounds)
 
-    def _draw(self, rows: Sequence[int], shares: Tensor, chance: float) -> int:
-        """The row of the style that the text names, or of a drawn one when it names none."""
+    def _choices(self, rows: Sequence[int], shares: Tensor) -> tuple[Sequence[int], tuple[float, ...]]:
+        """The row of the style that the text names, or those to draw from when it names none."""
         best = rows[int(shares.argmax())]
         if self._style[best] != PLAIN_STYLE:
-            return best
+            return [best], (1.0,)
         waves = self._group[best][0].startswith("wave")
         styles = WELCOME_STYLES - UNCLEAR_STYLES if waves else WELCOME_STYLES
         welcome = torch.tensor([self._style[row] in styles for row in rows])
         weights = shares**OPENNESS * welcome
-        place = torch.searchsorted(weights.cumsum(0) / weights.sum(), torch.tensor(chance, dtype=weights.dtype))
-        return rows[min(int(place), len(rows) - 1)]
+        return rows, tuple((weights.cumsum(0) / weights.sum()).tolist())

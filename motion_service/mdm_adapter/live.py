@@ -7,9 +7,9 @@ share batches.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -27,14 +27,15 @@ from motion_service.features.vrm_native import (
     RootStart,
     features_to_places,
     features_to_vrm,
-    place_bones,
+    place_planes,
     vrm_to_features,
 )
 from motion_service.humanoid import CANONICAL_BONES
-from motion_service.live_frames import FrameLayout, LiveFrames
+from motion_service.live_frames import FrameLayout, LiveFrames, turns_of
+from motion_service.mdm.reader import Meaning
 from motion_service.mdm_adapter.clip_work import order_to_urgency, window_seed
-from motion_service.mdm_adapter.cues import plan_to_cues
-from motion_service.mdm_adapter.mini import misread
+from motion_service.mdm_adapter.cues import Cue, plan_to_cues
+from motion_service.mdm_adapter.mini import draw_readings, misread
 from motion_service.mdm_adapter.mini_edit import EditingDiffusionSource, hold_first, to_canonical
 from motion_service.source import (
     LiveOrder,
@@ -46,13 +47,17 @@ from motion_service.source import (
     open_state,
     slice_clip,
 )
-from motion_service.together import work_alike
+from motion_service.together import Together, work_alike
 from motion_service.vrm.resample import resample_clip
 
 POSE_FRAMES: Final = 21
 """Frames of a given pose that are used: one more than the prefix, for the first frame's speeds."""
 TOGETHER: Final = 64
 """How many windows are decoded at a time: more do not fit the cache of a core."""
+PLANS_KEPT: Final = 1024
+"""So many plans are remembered with what they mean."""
+_Understood = tuple[Sequence[Cue], Sequence[Sequence[Meaning]]]
+"""The texts of a plan, and what each may mean."""
 _LAYOUT: Final = FrameLayout(CANONICAL_BONES)
 
 
@@ -72,12 +77,14 @@ class LiveDiffusionSource(EditingDiffusionSource):
         return self._config.network.context_frames
 
     async def read(self, plan: PromptPlan, seed: int) -> tuple[LiveText, ...]:
-        """The actions of a plan, read beside the model thread."""
-        return await asyncio.to_thread(self._read_live, plan, seed)
-
-    def _read_live(self, plan: PromptPlan, seed: int) -> tuple[LiveText, ...]:
-        cues = plan_to_cues(plan, max(1, len(plan.segments)) * self.window_frames, VRM_FPS, self._known)
-        readings = self._read(cues, torch.Generator().manual_seed(seed))
+        """The actions of a plan, read beside the model thread; a plan that was read lately needs no thread."""
+        understood = self._plans.get(plan)
+        if understood is None:
+            understood = self._plans[plan] = await self._reading.call(plan)
+            if len(self._plans) > PLANS_KEPT:
+                del self._plans[next(iter(self._plans))]
+        cues, meanings = understood
+        readings = draw_readings(meanings, torch.Generator().manual_seed(seed))
         seconds = [part.seconds for part in plan.segments] or [plan.seconds]
         return tuple(
             LiveText(
@@ -86,22 +93,44 @@ class LiveDiffusionSource(EditingDiffusionSource):
             for cue, reading, length in zip(cues, readings, seconds, strict=True)
         )
 
+    @cached_property
+    def _plans(self) -> dict[PromptPlan, _Understood]:
+        """Those that were read, the latest last."""
+        return {}
+
+    @cached_property
+    def _reading(self) -> Together[PromptPlan, _Understood]:
+        return Together(self._understand_plans, name="motion-reading")
+
+    def _understand_plans(self, plans: Sequence[PromptPlan]) -> list[_Understood | Exception]:
+        """What of a plan is the same for every seed. What one of them is at fault for, the others do not get."""
+        understood: list[_Understood | Exception] = []
+        for plan in plans:
+            cues = plan_to_cues(plan, max(1, len(plan.segments)) * self.window_frames, VRM_FPS, self._known)
+            try:
+                understood.append((cues, self._understand(cues)))
+            except MotionError as error:
+                understood.append(error)
+        return understood
+
     def open(self, pose: VrmClip | None, frame: int = 0) -> LiveState:
         """A state that stands neutral at the origin, or at the end of ``pose``, where that stands."""
         if pose is None:
-            rows, start = self._first_prefix, RootStart()
-            features = self._to_features(rows.clone())
-            features.features[:, YAW_RATE.start : ROOT_VELOCITY.stop] = 0  # it stands, whatever its speeds were
-        else:
-            canonical = to_canonical(resample_clip(pose, VRM_FPS))
-            lacking = max(0, POSE_FRAMES - canonical.num_frames)
-            held = hold_first(canonical, lacking) if lacking else canonical
-            last = slice_clip(held, held.num_frames - POSE_FRAMES, held.num_frames)
-            whole, start = vrm_to_features(last)
-            features = FeatureClip(whole.features[1:], "vrm", VRM_FPS)
-            rows = (features.features - self._mean) / self._std
-        clip = features_to_vrm(features, start)
-        return open_state(frame, rows, features_to_places(features.features, start), clip)
+            return replace(self._neutral, frame=frame)
+        canonical = to_canonical(resample_clip(pose, VRM_FPS))
+        lacking = max(0, POSE_FRAMES - canonical.num_frames)
+        held = hold_first(canonical, lacking) if lacking else canonical
+        last = slice_clip(held, held.num_frames - POSE_FRAMES, held.num_frames)
+        whole, start = vrm_to_features(last)
+        features = FeatureClip(whole.features[1:], "vrm", VRM_FPS)
+        return _new_state(frame, (features.features - self._mean) / self._std, features, start)
+
+    @cached_property
+    def _neutral(self) -> LiveState:
+        """After the frames that the model was given to begin with."""
+        features = self._to_features(self._first_prefix.clone())
+        features.features[:, YAW_RATE.start : ROOT_VELOCITY.stop] = 0  # it stands, whatever its speeds were
+        return _new_state(0, self._first_prefix, features, RootStart())
 
     def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
         """A clip with checkpoint, licence, steps and guidance."""
@@ -130,20 +159,26 @@ class LiveDiffusionSource(EditingDiffusionSource):
     def _extend_alike(self, windows: Sequence[LiveWindow]) -> list[LiveState | MotionError]:
         """The same where as many frames are wanted of each."""
         before = torch.stack([window.state.rows[-2:] for window in windows])  # (B, 2, F)
-        made = torch.stack([window.rows for window in windows])  # (B, P, F)
-        rows = continue_smoothly(before, made)[:, : windows[0].num_frames]
+        sampled = torch.stack([window.rows for window in windows])  # (B, P, F)
+        rows = continue_smoothly(before, sampled)[:, : windows[0].num_frames]
         features = self._denormalise(rows)  # (B, T, F)
         sound = torch.isfinite(features.sum((1, 2))).tolist()
         places = features_to_places(features, torch.stack([window.state.places[-1] for window in windows]))
-        local, hips = place_bones(features, places)
-        frames = LiveFrames(_LAYOUT, np.empty((*hips.shape[:2], _LAYOUT.width), np.float32))
-        frames.rotations.copy_(local)
-        frames.hips.copy_(hips)
-        frames.contacts.copy_(features[..., CONTACTS])
+        local, hips = place_planes(features, places)
+        block = np.empty((*places.shape[:2], _LAYOUT.width), np.float32)  # (B, T, W)
+        turns_of(block, len(CANONICAL_BONES))[:] = local
+        block[..., _LAYOUT.hips : _LAYOUT.hips + 3] = np.moveaxis(hips, 0, -1)
+        block[..., _LAYOUT.hips + 3 :] = features[..., CONTACTS].numpy()
         return [
-            window.then(row, place, LiveFrames(_LAYOUT, block)) if finite else NonFiniteOutput()
-            for window, row, place, block, finite in zip(windows, rows, places, frames.block, sound, strict=True)
+            window.then(row, place, LiveFrames(_LAYOUT, made)) if finite else NonFiniteOutput()
+            for window, row, place, made, finite in zip(windows, rows, places, block, sound, strict=True)
         ]
+
+
+def _new_state(frame: int, rows: Tensor, features: FeatureClip, start: RootStart) -> LiveState:
+    """After ``rows``, which are ``features`` normalised."""
+    clip = features_to_vrm(features, start)
+    return open_state(frame, rows, features_to_places(features.features, start), clip)
 
 
 def _request(order: LiveOrder) -> SourceRequest:

@@ -22,7 +22,7 @@ from motion_service.engine.guard import Engine
 from motion_service.errors import CheckpointMismatch
 from motion_service.features.vrm_native import CONTACTS
 from motion_service.mdm.checkpoint import Checkpoint
-from motion_service.mdm.reader import Reading, TextReader
+from motion_service.mdm.reader import Meaning, Reading, TextReader
 from motion_service.mdm_adapter.clip_work import (
     ClipWork,
     StepTable,
@@ -185,12 +185,15 @@ class DiffusionSource:
         return sampling, warnings
 
     def _read(self, cues: Sequence[Cue], generator: torch.Generator) -> list[Reading]:
-        readings = read_cues(cues, self._encoder, self._reader, generator)
-        for reading in readings:
-            if reading.embedding.encoder != self._config.text_encoder:
-                got = reading.embedding.encoder
+        return draw_readings(self._understand(cues), generator)
+
+    def _understand(self, cues: Sequence[Cue]) -> list[list[Meaning]]:
+        """See :func:`understand_cues`."""
+        meanings = understand_cues(cues, self._encoder, self._reader)
+        for got in {reading.embedding.encoder for tried in meanings for reading in tried[-1].readings}:
+            if got != self._config.text_encoder:
                 raise CheckpointMismatch(f"text was encoded by {got}, not {self._config.text_encoder}")
-        return readings
+        return meanings
 
     def _to_features(self, normalised: Tensor) -> FeatureClip:
         """De-normalise (T, F); contacts become 0 or 1. Raises NonFiniteOutput."""
@@ -206,21 +209,31 @@ class DiffusionSource:
 def read_cues(
     cues: Sequence[Cue], encoder: TextEncoder, reader: TextReader | None, generator: torch.Generator
 ) -> list[Reading]:
-    """Encode the texts of cues and understand them; without a reader they stay as encoded.
+    """Encode the texts of cues and understand them; without a reader they stay as encoded."""
+    return draw_readings(understand_cues(cues, encoder, reader), generator)
+
+
+def understand_cues(cues: Sequence[Cue], encoder: TextEncoder, reader: TextReader | None) -> list[list[Meaning]]:
+    """What of :func:`read_cues` is the same for every seed: for each cue what was tried, the last of which counts.
 
     Where the reader takes a text for another action than the words name, it gets the words' action as a plain caption.
     """
     embeddings = encoder.encode([cue.text for cue in cues])
     if reader is None:
-        return [Reading(embedding, None, None, 1.0) for embedding in embeddings]
-    readings = []
+        return [[Meaning((Reading(embedding, None, None, 1.0),), ())] for embedding in embeddings]
+    meanings = []
     for cue, embedding in zip(cues, embeddings, strict=True):
         lacking = cue.action is not None and cue.action not in reader.actions
-        reading = reader.read(embedding, generator, cue.action, nearest=cue.asked is not None or lacking)
-        if cue.caption and not lacking and reading.action != cue.action:
-            reading = reader.read(encoder.encode([cue.caption])[0], generator, cue.action)
-        readings.append(reading)
-    return readings
+        tried = [reader.understand(embedding, cue.action, nearest=cue.asked is not None or lacking)]
+        if cue.caption and not lacking and tried[0].readings[0].action != cue.action:
+            tried.append(reader.understand(encoder.encode([cue.caption])[0], cue.action))
+        meanings.append(tried)
+    return meanings
+
+
+def draw_readings(meanings: Sequence[Sequence[Meaning]], generator: torch.Generator) -> list[Reading]:
+    """A reading of each cue. Whatever was tried takes its number."""
+    return [[meaning.draw(generator) for meaning in tried][-1] for tried in meanings]
 
 
 def misread(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from motion_service.clips import PromptPlan, VrmClip
+from motion_service.geometry.planes import to_planes, to_tensor
 from motion_service.speak.beats import Beat
 from motion_service.speak.enact import enact, gaze
 from motion_service.speak.envelope import Envelope, read_envelope
@@ -154,8 +155,9 @@ def show(clip: VrmClip, performance: Performance, still: frozenset[str], seed: i
     bones = tuple(clip.rotations)
     local = torch.stack([*clip.rotations.values()], dim=1)
     if "breathing" not in still:
-        local = local.clone()
-        breathe(local[None], bones, [new_temper(seed)], torch.from_numpy(times)[None])
+        breathing = to_planes(local.transpose(0, 1))  # (4, J, T)
+        breathe(breathing[:, :, None], bones, [new_temper(seed)], times[None])
+        local = to_tensor(breathing).transpose(0, 1)
     local, hips = enact(channels, bones, local, clip.hips)
     looks = None if "gaze" in still else gaze(channels) + look_about(seed, clip.fps, 0, clip.num_frames)
     return replace(clip, rotations=dict(zip(bones, local.unbind(1), strict=True)), hips=hips, gaze=looks)

@@ -185,8 +185,9 @@ def _wandering_gaze(clip: VrmClip, generator: torch.Generator) -> Tensor:
 
 def draw_sways(generator: torch.Generator) -> Tensor:
     """How each of the ten fingers moves, left thumb first: rate in Hz and phase in rad, (10, 2)."""
-    draws = [(_uniform(*_FINGER_SWAY_HZ, generator), _uniform(0, 2 * math.pi, generator)) for _ in range(10)]
-    return torch.tensor(draws, dtype=torch.float64)
+    low, high = _FINGER_SWAY_HZ
+    drawn = torch.rand(10, 2, generator=generator).double()
+    return torch.stack([low + (high - low) * drawn[:, 0], 2 * math.pi * drawn[:, 1]], dim=1)
 
 
 def relaxed_fingers(sways: Tensor, time: Tensor, bones: tuple[str, ...]) -> Tensor:

@@ -6,14 +6,13 @@ Figures of one *kind* go through the fit together, whatever their size, stage an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from motion_service.geometry.rotation import quat_identity, quat_multiply
+from motion_service.geometry.planes import Planes, multiply
 from motion_service.humanoid import CANONICAL_HIPS_HEIGHT, VRM_PARENT
 from motion_service.live_frames import FrameLayout
 from motion_service.vrm.body import fold_chains
@@ -21,6 +20,8 @@ from motion_service.vrm.fitting import PRESET_EXPRESSIONS, Fitting
 from motion_service.vrm.legs import LegBones, find_legs, sole_heights
 from motion_service.vrm.life import BLINKS
 from motion_service.vrm.live_life import LiveLife, Temper, new_life, new_temper
+
+_REST: Final = np.array([0.0, 0.0, 0.0, 1.0], np.float32)
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,23 @@ class FigureKind:
             return FrameLayout(self.bones)
         return FrameLayout(self.bones + self.life.fingers, self.life.names, self.life.has_gaze)
 
-    def fold(self, local: Tensor) -> Tensor:
-        """Rotations (..., J, 4) of :attr:`bones` from those of the source's, themselves where nothing is folded."""
+    def fold(self, local: Planes) -> Planes:
+        """Rotations (4, J, ...) of :attr:`bones` from those of the source's, themselves where nothing is folded."""
         if self.bones == self.source_bones:
             return local
-        folded = local[..., [chain[0] for chain in self.chains], :]
+        folded = local[:, [chain[0] for chain in self.chains]]
         for link in range(1, max(map(len, self.chains))):
             rows = [row for row, chain in enumerate(self.chains) if len(chain) > link]
             turned = [self.chains[row][link] for row in rows]
-            folded[..., rows, :] = quat_multiply(folded[..., rows, :], local[..., turned, :])
+            folded[:, rows] = multiply(folded[:, rows], local[:, turned])
         return folded
 
-    def leg_rotations(self, local: Tensor, legs: LegBones) -> Tensor:
-        """Rotations (..., L, 4) of the bones of the legs from those of :attr:`bones`; one without a track rests."""
-        rest = quat_identity(1)
-        tracks = torch.cat([local, rest.expand(*local.shape[:-2], 1, 4)], dim=-2)
-        rows = [self.bones.index(bone) if bone in self.bones else len(self.bones) for bone in legs.bones]
-        return tracks.index_select(-2, torch.tensor(rows))
+    def leg_rotations(self, local: Planes, legs: LegBones) -> Planes:
+        """Rotations (4, L, ...) of the bones of the legs from those of :attr:`bones`; one without a track rests."""
+        rows = [self.bones.index(bone) if bone in self.bones else -1 for bone in legs.bones]
+        tracks = local[:, rows]
+        tracks[:, [row < 0 for row in rows]] = _REST.reshape(4, *[1] * (local.ndim - 1))
+        return tracks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +86,10 @@ class LiveFigure:
         """Of the figure over the canonical body."""
         return self.rest_height / CANONICAL_HIPS_HEIGHT
 
+    def seeded(self, fitting: Fitting) -> LiveFigure:
+        """The same in another stream, whose ``fitting`` has another seed and is equal otherwise."""
+        return replace(self, fitting=fitting, temper=_temper_of(fitting))
+
 
 def new_figure(fitting: Fitting, source_bones: tuple[str, ...], source_height: float, fps: float) -> LiveFigure:
     """The figure for motion of ``source_bones`` on a body whose hips rest at ``source_height``, at ``fps``."""
@@ -96,8 +101,11 @@ def new_figure(fitting: Fitting, source_bones: tuple[str, ...], source_height: f
     offsets = np.zeros((0, 3), np.float32) if legs is None else body.legs.offsets.numpy()
     floor = np.zeros((0, 2)) if legs is None else sole_heights(legs, body).T.astype(np.float64)
     height = body.hips_height
-    temper = new_temper(fitting.seed, breathes="breathing" not in fitting.still)
-    return LiveFigure(fitting, kind, temper, height / source_height, height, offsets, floor)
+    return LiveFigure(fitting, kind, _temper_of(fitting), height / source_height, height, offsets, floor)
+
+
+def _temper_of(fitting: Fitting) -> Temper:
+    return new_temper(fitting.seed, breathes="breathing" not in fitting.still)
 
 
 def _life_of(fitting: Fitting, moved: tuple[str, ...]) -> LiveLife | None:

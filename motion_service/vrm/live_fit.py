@@ -12,15 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from motion_service.clips import VrmClip
 from motion_service.errors import BadRequest
 from motion_service.features.vrm_native import heading
-from motion_service.geometry.planes import to_planes
-from motion_service.geometry.rotation import quat_multiply, quat_rotate, quat_unroll, yaw_to_quat
-from motion_service.live_frames import Floats, LiveFrames, append, clip_to_frames
+from motion_service.geometry.planes import to_planes, unroll
+from motion_service.geometry.rotation import quat_multiply, quat_rotate, yaw_to_quat
+from motion_service.live_frames import Floats, LiveFrames, append, clip_to_frames, turns_of
 from motion_service.together import work_alike
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.legs import LegBones, bend_legs, pose_legs
@@ -162,7 +163,7 @@ def fit_windows(
     kind, layout = figures[0].kind, figures[0].kind.layout
     fitted = LiveFrames(layout, np.empty((*windows.block.shape[:2], layout.width), np.float32))
     after = np.zeros((*windows.block.shape[:2], MEMORY), np.float32)
-    local = windows.rotations.clone()
+    local = turns_of(windows.block, len(kind.source_bones)).copy()
     times = _times(frames, len(windows), kind.fps)
     breathe(local, kind.source_bones, [figure.temper for figure in figures], times)
     local = kind.fold(local)
@@ -174,19 +175,13 @@ def fit_windows(
     after[..., _LOCK] = memory[:, None, _LOCK]
     if kind.legs is not None:
         _hold_feet(figures, kind.legs, fitted, local, after[..., _LOCK])
-    start = None if before is None else _rotations(before, len(kind.bones))
-    _rotations(fitted.block, len(kind.bones)).copy_(quat_unroll(local.transpose(1, 2), start).transpose(1, 2))
+    start = None if before is None else turns_of(before, len(kind.bones))
+    turns_of(fitted.block, len(kind.bones))[:] = unroll(local, start)
     if kind.life is not None:
         _live(figures, fitted, frames, moods, memory[:, _MOODS], after[..., _MOODS])
         if fitted.gaze is not None and windows.gaze is not None:
             fitted.gaze.add_(windows.gaze)
     return fitted, after
-
-
-def _rotations(block: Floats, bones: int) -> Tensor:
-    """Those of the first bones of rows (..., W), as a view (..., J, 4)."""
-    rotations: Tensor = torch.from_numpy(block)[..., : 4 * bones].unflatten(-1, (bones, 4))
-    return rotations
 
 
 def _stage(figures: Sequence[LiveFigure], raw: Floats, memory: Floats) -> tuple[Floats, Floats]:
@@ -204,15 +199,15 @@ def _stage(figures: Sequence[LiveFigure], raw: Floats, memory: Floats) -> tuple[
 
 
 def _hold_feet(
-    figures: Sequence[LiveFigure], legs: LegBones, fitted: LiveFrames, local: Tensor, memory: Floats
+    figures: Sequence[LiveFigure], legs: LegBones, fitted: LiveFrames, local: Floats, memory: Floats
 ) -> None:
-    """Bend the legs in ``local`` (B, T, J, 4), in place, so that standing feet stay where they stand.
+    """Bend the legs in ``local`` (4, J, B, T), in place, so that standing feet stay where they stand.
 
     ``memory`` (B, T, 36) holds what was remembered before and is overwritten.
     """
     kind, sides = figures[0].kind, list(legs.sides)
     offsets = np.stack([figure.leg_offsets for figure in figures], axis=-1).swapaxes(0, 1)  # (3, L, B)
-    tracks = np.ascontiguousarray(kind.leg_rotations(local, legs).numpy().transpose(3, 2, 0, 1))  # (4, L, B, T)
+    tracks = kind.leg_rotations(local, legs)  # (4, L, B, T)
     pose = pose_legs(legs, tracks, to_planes(fitted.hips), offsets[..., None])
     remembered = memory.reshape(*memory.shape[:2], 2, -1)  # (B, T, 2, 18)
     labels = fitted.contacts.numpy().reshape(*memory.shape[:2], 2, 2)[:, :, sides] > 0.5
@@ -225,8 +220,7 @@ def _hold_feet(
     )
     moved, after = hold_feet(feet, remembered[:, 0, sides].astype(np.float64))  # (T, B, S, ...)
     bent, _ = bend_legs(legs, tracks, pose, np.ascontiguousarray(moved.T, dtype=np.float32))
-    rows = torch.from_numpy(bent.reshape(4, len(legs.chain), *memory.shape[:2]))  # (4, 3 S, B, T)
-    local[..., [kind.bones.index(bone) for bone in legs.chain], :] = rows.permute(2, 3, 1, 0)
+    local[:, [kind.bones.index(bone) for bone in legs.chain]] = bent.reshape(4, len(legs.chain), *memory.shape[:2])
     remembered[:, :, sides] = after.swapaxes(0, 1)
     memory[:] = remembered.reshape(memory.shape)
 
@@ -245,7 +239,8 @@ def _live(
     assert life is not None
     tempers = [figure.temper for figure in figures]
     sways = torch.stack([temper.sways for temper in tempers])
-    fitted.rotations[..., len(kind.bones) :, :] = relaxed_fingers(sways, _times(frames, count, kind.fps), life.fingers)
+    time = torch.from_numpy(_times(frames, count, kind.fps))
+    fitted.rotations[..., len(kind.bones) :, :] = relaxed_fingers(sways, time, life.fingers)
     felt = life.feel(asked, before[:, : len(life.moods)], count, kind.fps)
     memory[..., : len(life.moods)] = felt
     weights, gaze = life.show(tempers, frames, felt, kind.fps)
@@ -254,9 +249,9 @@ def _live(
         fitted.gaze.copy_(torch.from_numpy(gaze))
 
 
-def _times(frames: Sequence[int], count: int, fps: float) -> Tensor:
-    """(B, T) float64: seconds of ``count`` frames from those numbers on."""
-    return (torch.tensor(frames)[:, None] + torch.arange(count, dtype=torch.float64)) / fps
+def _times(frames: Sequence[int], count: int, fps: float) -> npt.NDArray[np.float64]:
+    """(B, T) seconds of ``count`` frames from those numbers on."""
+    return (np.array(frames)[:, None] + np.arange(count)) / fps
 
 
 def settle_here(window: LiveFrames, rest_height: float, fps: float) -> LiveFrames:

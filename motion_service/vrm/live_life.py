@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from motion_service.clips import VrmClip
-from motion_service.geometry.rotation import quat_identity, quat_multiply, rotvec_to_quat
+from motion_service.geometry.planes import Planes, multiply
+from motion_service.geometry.rotation import quat_identity
 from motion_service.live_frames import Floats
 from motion_service.vrm.life import FINGER_BONES, MOODS, MOUTH, add_life, draw_sways
 
@@ -60,18 +61,26 @@ def new_temper(seed: int, *, breathes: bool = True) -> Temper:
     return Temper(seed, (rate, drawn[1], sway, drawn[3]), fingers, breathes)
 
 
-def breathe(local: Tensor, bones: tuple[str, ...], tempers: Sequence[Temper], time: Tensor) -> None:
-    """Let the trunks breathe and hardly sway, in place: rotations (B, T, J, 4) of ``bones`` at ``time`` (B, T) s."""
+def breathe(local: Planes, bones: tuple[str, ...], tempers: Sequence[Temper], time: Planes) -> None:
+    """Let the trunks breathe and hardly sway, in place: rotations (4, J, B, T) of ``bones`` at ``time`` (B, T) s."""
+    columns, pitches, rolls, leans = _breathing(bones)
+    rates, phases = np.array([temper.breath for temper in tempers]).reshape(-1, 2, 2).T[..., None]  # (2, B, 1)
+    breath, sway = np.sin(2 * math.pi * (rates * time + phases)).astype(local.dtype)
+    alive = np.array([temper.breathes for temper in tempers], local.dtype)[:, None]
+    pitch, roll = alive * (pitches * breath), alive * (rolls * breath + leans * sway)  # (n, B, T) half of the turn
+    angle = np.sqrt(pitch * pitch + roll * roll)
+    share = np.sinc(angle / math.pi)  # of so small a turn its sine is all but itself
+    turn = np.array([pitch * share, np.zeros_like(roll), roll * share, np.cos(angle)], local.dtype)
+    local[:, columns] = multiply(local[:, columns], turn)
+
+
+@lru_cache(maxsize=64)
+def _breathing(bones: tuple[str, ...]) -> tuple[list[int], Planes, Planes, Planes]:
+    """Which of ``bones`` breathe, and half of how far they do: pitch, roll, roll of the lean, (n, 1, 1) rad each."""
     columns = [bones.index(bone) for bone in _BREATH_DEG if bone in bones]
-    rate, phase, sway_rate, sway_phase = torch.tensor([temper.breath for temper in tempers], dtype=torch.float64).T
-    breath = torch.sin(2 * math.pi * (rate[:, None] * time + phase[:, None]))
-    sway = torch.sin(2 * math.pi * (sway_rate[:, None] * time + sway_phase[:, None]))
-    degrees = torch.tensor([_BREATH_DEG[bones[column]] for column in columns]).reshape(-1, 3)
-    alive = torch.tensor([float(temper.breathes) for temper in tempers])[:, None, None]
-    breath, sway = breath.float()[..., None] * alive, sway.float()[..., None] * alive  # (B, T, 1)
-    roll = breath * degrees[:, 1] + sway * degrees[:, 2]
-    turn = torch.stack([breath * degrees[:, 0], torch.zeros_like(roll), roll], dim=-1)  # (B, T, n, 3)
-    local[..., columns, :] = quat_multiply(local[..., columns, :], rotvec_to_quat(torch.deg2rad(turn)))
+    degrees = np.array([_BREATH_DEG[bones[column]] for column in columns], np.float32).reshape(-1, 3)
+    pitches, rolls, leans = np.deg2rad(degrees).T[..., None, None] / 2
+    return columns, pitches, rolls, leans
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,10 @@ _HOLD: Final = 1.5
 _STEADY: Final = 0.6
 """Weight of the newest velocity in the running one that is gated."""
 
+_NEXT_GRIP: Final = np.array([[0, 0, 1, 2], [0, 2, 3, 3], [1, 2, 3, 3]], np.intp)
+"""How many of three frames a grip is closed after a frame, by what is down in it and by how many it was before. What is
+down: nothing, only what is still held once caught, what is caught. (3, 4)"""
+
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
@@ -96,19 +100,22 @@ def _grip(feet: Feet, speeds: Array, grip: Array) -> tuple[Flags, Array]:
     pace = np.sqrt((speeds * speeds).sum(-1)) / GATE_SPEED
     slack = np.where(feet.labels, np.maximum(height, pace), np.inf) / feet.scale[..., None]
     caught, kept = slack < 1, slack < _HOLD
-    down, closed = np.empty_like(caught), np.empty(caught.shape[:-1])
-    for t in range(len(caught)):
-        down[t] = np.where(grip[..., None] > 0, kept[t], caught[t])
-        step = np.where(down[t, ..., 0] | down[t, ..., 1], 1 / _GRIP_FRAMES, -1 / _GRIP_FRAMES)
-        closed[t] = grip = (grip + step).clip(0, 1)
-    return down, closed
+    down: npt.NDArray[np.intp] = np.add(caught.any(-1), kept.any(-1), dtype=np.intp)  # (T, B, S), rows of the table
+    closed = np.empty((len(down) + 1, *grip.shape), np.intp)
+    closed[0] = np.rint(grip * _GRIP_FRAMES)
+    for t, row in enumerate(down):
+        closed[t + 1] = _NEXT_GRIP[row, closed[t]]
+    return np.where(closed[:-1, ..., None] > 0, kept, caught), closed[1:] / _GRIP_FRAMES
 
 
 def _take_up(slide: Array, hold: Array, slid: Array, feet: Feet) -> Array:
     """The corrections in x and z, (T, B, S, 2), that take up ``slide`` and die away with the hold."""
     give = 1 - math.exp(-1 / (feet.fps * _LET_GO_S))
-    kept, most = 1 - give * (1 - hold[..., None]), feet.max_move
-    corrections = np.empty_like(slide)
+    most, kept = feet.max_move, np.asarray(1 - give * (1 - hold[..., None]), np.float64)
+    left = np.cumprod(kept, axis=0)  # of the first correction, if nothing limits it
+    corrections: Array = np.asarray(left * (slid - np.cumsum(slide * kept / left, axis=0)), np.float64)
+    if (np.hypot(corrections[..., 0], corrections[..., 1]) <= most).all():
+        return corrections
     for t, share in enumerate(kept):
         slid = (slid - slide[t]) * share
         length = np.hypot(slid[..., 0], slid[..., 1])

@@ -21,7 +21,7 @@ from motion_service.api import websocket
 from motion_service.api.http import create_app
 from motion_service.errors import QueueFull
 from motion_service.jobs import Jobs
-from motion_service.stream_pace import WindowCosts
+from motion_service.stream_pace import JUDGED_S, WindowCosts
 from motion_service.stream_schemas import MAX_MESSAGE
 from motion_service.streams import Streams
 from tests.stream.live_fakes import FakeLive
@@ -297,18 +297,32 @@ async def test_a_client_that_does_not_read_is_given_up(tmp_path: Path, monkeypat
     assert not streams.places.inside
 
 
-def test_no_stream_is_let_in_that_would_make_all_late(tmp_path: Path) -> None:
+async def test_no_stream_is_let_in_while_windows_come_late(tmp_path: Path) -> None:
     streams = load_streams(tmp_path)
-    costs = streams._costs.setdefault("mini", WindowCosts())
+    costs, now = streams._costs.setdefault("mini", WindowCosts()), asyncio.get_running_loop().time()
+
+    def lets_in() -> bool:
+        try:
+            with streams.enter():
+                return True
+        except QueueFull:
+            return False
+
+    with streams.enter():
+        for _ in range(40):
+            costs.add(1.9)  # slow they may be, as when many streams begin at once
+            costs.judge(now, late=False)
+        assert lets_in()
+        costs.judge(now, late=True)
+        costs.judge(now, late=True)
+        assert lets_in()  # 2 of 42
+        costs.judge(now, late=True)
+        assert not lets_in()
+        costs.judge(now + JUDGED_S + 0.1, late=True)  # the others are forgotten, and one alone is nothing
+        assert lets_in()
     for _ in range(40):
-        costs.add(1.9)
-    with streams.enter():  # the first one may always try
-        with pytest.raises(QueueFull), streams.enter():
-            pass
-        for _ in range(400):
-            costs.add(0.3)
-        with streams.enter():
-            assert streams.places.inside == 2
+        costs.judge(now + JUDGED_S + 0.1, late=True)
+    assert lets_in()  # the first one may always try
 
 
 # --- what the body does by itself -------------------------------------------------------------------------------------

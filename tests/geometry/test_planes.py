@@ -41,6 +41,7 @@ OPERATIONS: dict[str, tuple[Callable[..., pl.Planes], Callable[..., Tensor], tup
     ),
     "between": (pl.between, rot.quat_between, (3, 3)),
     "carry": (pl.carry, lambda v, a, b: rot.quat_rotate(rot.quat_between(a, b), v), (3, 3, 3)),
+    "rot6d": (pl.quat_to_rot6d, rot.quat_to_rot6d, (4,)),
     "slerp": (lambda a, b: pl.slerp(a, b, 0.3), lambda a, b: rot.quat_slerp(a, b, a.new_tensor([0.3])), (4, 4)),
 }
 
@@ -82,6 +83,8 @@ def test_turns_about_an_axis():
 def test_signs_go_on_over_time():
     q = unit((6, 40), 4, torch.float64, 0)
     assert_close(pl.to_tensor(pl.unroll(pl.to_planes(q))), rot.quat_unroll(q))
+    before = q[..., -1, :].roll(1, -1)
+    assert_close(pl.to_tensor(pl.unroll(pl.to_planes(q), pl.to_planes(before))), rot.quat_unroll(q, before))
 
 
 def test_matrices_become_quaternions():

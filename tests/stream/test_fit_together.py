@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from motion_service.geometry.planes import to_planes, to_tensor
 from motion_service.live_frames import Floats, LiveFrames, clip_to_frames
 from motion_service.vrm.avatar import Avatar, RestPose
 from motion_service.vrm.body import CANONICAL_BODY, Body, clip_to_body, fold_bones
@@ -111,7 +112,7 @@ def test_bones_are_folded_as_in_clips(fitting: Fitting, seed: int) -> None:
     figure = new_figure(fitting, frames.bones, HEIGHT, FPS)
     clip = fold_bones(frames.to_clip(FPS, HEIGHT), fitting.body.bones)
     assert figure.kind.bones == tuple(clip.rotations)
-    folded = figure.kind.fold(frames.rotations)
+    folded = to_tensor(figure.kind.fold(to_planes(frames.rotations.transpose(0, 1)))).transpose(0, 1)
     same = (folded * torch.stack([*clip.rotations.values()], dim=1)).sum(-1).abs()
     torch.testing.assert_close(same, torch.ones_like(same))
 

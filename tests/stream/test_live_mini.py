@@ -14,10 +14,13 @@ from motion_service.clips import VrmClip
 from motion_service.engine.worker import Worker
 from motion_service.errors import NonFiniteOutput
 from motion_service.mdm.checkpoint import load_checkpoint
+from motion_service.mdm_adapter.cues import plan_to_cues
 from motion_service.mdm_adapter.live import LiveDiffusionSource
+from motion_service.mdm_adapter.mini import read_cues
 from motion_service.prompt.plan import prompt_to_plan
 from motion_service.source import LiveOrder, LiveSource, LiveState, LiveText, LiveWindow, extend_state
-from motion_service.stream_reel import Reel, new_extender, open_reel
+from motion_service.stream_begin import Beginnings
+from motion_service.stream_reel import NextFrames, Reel, extend_reels, new_extender, open_reel
 from motion_service.text_encoder import UseEncoder
 from motion_service.timeline import read_plan
 from motion_service.vrm.body import CANONICAL_BODY, pose_body
@@ -151,3 +154,27 @@ async def test_windows_are_decoded_together_as_alone(mini: LiveDiffusionSource) 
         for one, other in ((state.rows, alone.rows), (state.places, alone.places)):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
         np.testing.assert_allclose(state.frames.block, alone.frames.block, atol=1e-5, rtol=0)
+
+
+async def test_what_is_remembered_of_a_plan_reads_as_at_first(mini: LiveDiffusionSource) -> None:
+    for prompt in ("a person waves", "歩いてから、お辞儀をする", "walks angrily", "qwertz"):
+        plan, checkpoint = prompt_to_plan(prompt), load_checkpoint(MINI)
+        cues = plan_to_cues(plan, max(1, len(plan.segments)) * mini.window_frames, mini.fps, checkpoint.reader.actions)
+        for seed in range(12):
+            fresh = read_cues(cues, UseEncoder(), checkpoint.reader, torch.Generator().manual_seed(seed))
+            remembered = await mini.read(plan, seed)
+            assert len(remembered) == len(fresh)
+            for one, other in zip(remembered, fresh, strict=True):
+                assert torch.equal(one.embedding.tokens, other.embedding.tokens)
+
+
+async def test_what_streams_share_shows_in_none(mini: LiveDiffusionSource) -> None:
+    beginnings, asked = Beginnings(), await text(mini, "a person waves")
+    for seed, still in ((1, frozenset[str]()), (2, frozenset[str]()), (2, frozenset({"breathing"})), (3, frozenset())):
+        fitting = Fitting(expressions=True, seed=seed, still=still)
+        shared, own = beginnings.stand(mini, fitting), open_reel(mini, fitting)
+        rows = await mini.sample(own.state, asked, ORDER)
+        window = LiveWindow(own.state, rows, 40, HISTORY)
+        made = extend_reels([NextFrames(mini, reel, window, None, HISTORY) for reel in (shared, own)])
+        first, second = (reel.take(0, 40, 20.0).block for reel in made if isinstance(reel, Reel))
+        np.testing.assert_array_equal(first, second)
