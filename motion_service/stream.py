@@ -97,6 +97,7 @@ class Session:
         self._paused = self._ending = self._ended = False
         self._token_at = -math.inf
         self._wake = asyncio.Event()
+        self._now = asyncio.get_running_loop().time
         lead = options.lead_sec + PREPARE_S + BEAT_S + MOST_REACTION_S
         self._history = math.ceil(lead * source.fps) + 2 * source.window_frames + source.context_frames
         self._chunk = max(1, round(CHUNK_SHARE * options.lead_sec * options.fps))
@@ -389,9 +390,6 @@ class Session:
         if (to := self.outbox.put(chunk)) is not None:
             self.counts.gaps += 1
             self._playhead.skip_to(to, now)
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
 
 
 def _forget(task: asyncio.Task[Reel]) -> None:

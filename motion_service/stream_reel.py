@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 
@@ -17,6 +18,9 @@ from motion_service.speak.performance import Performance
 from motion_service.together import Together
 from motion_service.vrm.fitting import Fitting
 from motion_service.vrm.live_fit import FittedMotion, NextWindow, extend_all, open_fit, settle_here
+
+PAUSE_S: Final = 0.015
+"""One window costs as much as ten of a batch, s: so long after the last one company is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ Extender = Together[NextFrames, Reel]
 
 def new_extender() -> Extender:
     """One for all streams of a process: they are decoded and fitted in one thread, as more only hinder each other."""
-    return Together(extend_reels, name="motion-windows")
+    return Together(extend_reels, name="motion-windows", pause_s=PAUSE_S)
 
 
 @torch.inference_mode()

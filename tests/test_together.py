@@ -88,3 +88,13 @@ def test_alike_in_parts_in_order(items: list[int], most: int, kinds: int) -> Non
         return [-item for item in part]
 
     assert work_alike(work, items, lambda item: item % kinds, most) == [-item for item in items]
+
+
+async def test_a_pause_gathers_company() -> None:
+    work = Squares()
+    together = Together(work, pause_s=0.5)
+    assert await together.call(2) == 4
+    soon = [asyncio.create_task(together.call(i)) for i in (4, 6)]
+    await asyncio.sleep(0.01)
+    assert await asyncio.gather(*soon, together.call(8)) == [16, 36, 64]
+    assert work.batches == [[2], [4, 6, 8]]

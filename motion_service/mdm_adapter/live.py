@@ -35,7 +35,7 @@ from motion_service.live_frames import FrameLayout, LiveFrames, turns_of
 from motion_service.mdm.reader import Meaning
 from motion_service.mdm_adapter.clip_work import order_to_urgency, window_seed
 from motion_service.mdm_adapter.cues import Cue, plan_to_cues
-from motion_service.mdm_adapter.mini import draw_readings, misread
+from motion_service.mdm_adapter.mini import Sampling, draw_readings, misread
 from motion_service.mdm_adapter.mini_edit import EditingDiffusionSource, hold_first, to_canonical
 from motion_service.source import (
     LiveOrder,
@@ -56,6 +56,8 @@ TOGETHER: Final = 64
 """How many windows are decoded at a time: more do not fit the cache of a core."""
 PLANS_KEPT: Final = 1024
 """So many plans are remembered with what they mean."""
+WAYS_KEPT: Final = 64
+"""So many ways to sample are remembered."""
 _Understood = tuple[Sequence[Cue], Sequence[Sequence[Meaning]]]
 """The texts of a plan, and what each may mean."""
 _LAYOUT: Final = FrameLayout(CANONICAL_BONES)
@@ -92,6 +94,11 @@ class LiveDiffusionSource(EditingDiffusionSource):
             )
             for cue, reading, length in zip(cues, readings, seconds, strict=True)
         )
+
+    @cached_property
+    def _decided(self) -> dict[tuple[int | None, float | None], Sampling]:
+        """By steps and guidance asked for: what windows of streams are sampled with, but for their noise."""
+        return {}
 
     @cached_property
     def _plans(self) -> dict[PromptPlan, _Understood]:
@@ -141,7 +148,12 @@ class LiveDiffusionSource(EditingDiffusionSource):
 
     async def sample(self, state: LiveState, text: LiveText, order: LiveOrder) -> Tensor:
         """The next window, normalised (P, 260)."""
-        sampling, _ = self._decide(_request(order))
+        key = order.steps, order.guidance
+        sampling = self._decided.get(key)
+        if sampling is None:
+            sampling = self._decided[key] = self._decide(_request(order))[0]
+            if len(self._decided) > WAYS_KEPT:
+                del self._decided[next(iter(self._decided))]
         window, _ = await self.sample_window(
             text.embedding,
             state.rows[-self.context_frames :],
