@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from motion_service.clips import PromptPlan, VrmClip
-from motion_service.errors import NotFound, StorageFailed
+from motion_service.clips import PromptPlan, VrmClip, travels
+from motion_service.errors import NotFound, StorageAway, StorageFailed
 from motion_service.export.binary import clip_to_blocks, encode_binary
 from motion_service.export.bvh import clip_to_bvh
 from motion_service.export.mp4 import write_mp4
@@ -28,8 +28,9 @@ from motion_service.export.vrm_json import clip_to_fragments, encode_response
 from motion_service.export.vrma import clip_to_vrma
 from motion_service.mdm_adapter.decode import decode
 from motion_service.prompt.reading import plan_to_wire
-from motion_service.quality import REAL_RANGE, faults, measure_clip
-from motion_service.quality_match import MotionMatcher, Place
+from motion_service.quality import REAL_RANGE, faults, measure_pose, pose_clip
+from motion_service.quality_clip import ClipMatcher
+from motion_service.quality_match import Place
 from motion_service.schemas import GenerateRequest
 from motion_service.source import SourceClip
 from motion_service.speak.speech import Speech, perform
@@ -45,6 +46,7 @@ MEDIA_TYPES: Final[Mapping[str, str]] = {
 """Content type of an answer in each format."""
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class Take:
     """Everything known once the motion is made."""
@@ -97,7 +99,7 @@ class Answer:
 
 
 @torch.inference_mode()
-def take_to_answer(take: Take, store: ArtifactStore, matcher: MotionMatcher | None = None) -> Answer:
+def take_to_answer(take: Take, store: ArtifactStore, matcher: ClipMatcher | None = None) -> Answer:
     """Decode, choose, fit, measure, write, encode. Pending files are :class:`LateFile`.
 
     Raises :class:`GenerationFailed` for features that make no pose, :class:`StorageFailed` only when the body had to
@@ -141,15 +143,15 @@ class _Motion:
 
     clip: VrmClip
     own_joints: Tensor | None
-    matcher: MotionMatcher | None
+    matcher: ClipMatcher | None
     words: Place | None
 
     def quality(self) -> dict[str, float | None]:
         """What is measured of it; see :mod:`motion_service.quality`."""
-        match = None
+        pose, match = pose_clip(self.clip), None
         if self.matcher is not None and self.words is not None:
-            match = self.matcher.match(self.clip, self.words)
-        return {**measure_clip(self.clip), "text_match": match}
+            match = self.matcher.match(pose, self.words)
+        return {**measure_pose(pose), "text_match": match}
 
     @property
     def joints(self) -> Tensor:
@@ -219,8 +221,8 @@ class _Files:
         if kind in self._contents:
             return self._contents[kind]()
         try:
-            return self._store.find(self._job_id, kind).read_bytes()
-        except (NotFound, OSError) as error:
+            return self._store.read(self._job_id, kind)
+        except (NotFound, StorageAway) as error:
             raise StorageFailed(f"the {kind} could not be written, and it was to be the answer") from error
 
     def save(self, kind: str, content: bytes) -> dict[str, Any]:
@@ -251,7 +253,7 @@ def _head(
     head: dict[str, Any] = {
         "job_id": take.job_id,
         "format": "msgpack" if take.options.format == "msgpack" else "vrm-json",
-        "output_path": str(store.path(take.job_id, "vrm-json")),
+        "output_path": store.locate(take.job_id, "vrm-json"),
         "url": store.url(take.job_id, "vrm-json"),
         "duration_sec": first.seconds,
         "fps": first.fps,

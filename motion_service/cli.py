@@ -9,6 +9,7 @@ import typer
 
 from motion_service import (
     cli_bench,
+    cli_cluster,
     cli_doctor,
     cli_download,
     cli_edit,
@@ -35,6 +36,7 @@ for part in (
     cli_evaluate,
 ):
     app.add_typer(part.app)
+app.add_typer(cli_cluster.app, name="cluster")
 
 
 @app.callback(invoke_without_command=True)

@@ -111,16 +111,19 @@ async def run_steps_async(
 
 
 def exchange(call: Call, end: float, retries: int) -> Steps[Reply]:
-    """A successful reply. Sends again, at most ``retries`` times and never past ``end``, what may be sent again.
+    """A successful reply. Sends again, at most ``retries`` times and never past ``end``, what may be sent again; once
+    when whoever was to answer is gone.
 
     Raises the error that the service answered with, :class:`Unreachable`, :class:`TimedOut` or :class:`ClientError`,
     each with the id of the request.
     """
+    losses = 0
     for attempt in range(retries + 1):
         outcome = yield Send(call, end)
         if isinstance(outcome, Reply) and 200 <= outcome.status < 300:
             return outcome
-        pause = _pause_before_retry(call, outcome, attempt)
+        losses += _is_loss(outcome)
+        pause = _pause_before_retry(call, outcome, attempt) if losses < 2 else None
         if pause is None or attempt == retries or time.monotonic() + pause >= end:
             break
         yield Wait(pause)
@@ -137,8 +140,19 @@ def _pause_before_retry(call: Call, outcome: Outcome, attempt: int) -> float | N
         return pause if may_retry else None
     if isinstance(outcome, Reply) and outcome.status in (429, 503):
         after = outcome.headers.get("retry-after", "")
-        return int(after[:9]) + pause if after.isdecimal() else None
-    return None
+        if after.isdecimal():
+            return int(after[:9]) + pause
+    return pause if _is_loss(outcome) and call.is_repeatable else None
+
+
+def _is_loss(outcome: Outcome) -> bool:
+    """Whether something in front of the service says that it lost the service. The service itself answers with a
+    problem document, and who is busy says when to come again.
+    """
+    if not isinstance(outcome, Reply) or outcome.status not in (500, 502, 503, 504):
+        return False
+    is_problem = outcome.headers.get("content-type", "").startswith("application/problem+json")
+    return not is_problem and "retry-after" not in outcome.headers
 
 
 def pause_before(retry: int) -> float:

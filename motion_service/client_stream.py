@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from motion_service.client_errors import reply_to_error
 from motion_service.client_exchange import pause_before
+from motion_service.client_pose import Tail, new_pose
 from motion_service.client_settings import Settings
 from motion_service.errors import Busy, ClientError, MotionError, NotFound, Unreachable
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 STREAM_PATH: Final = "/v1/motion/stream"
 MAX_MESSAGE: Final = 16 * 2**20
 """Longest message taken, bytes."""
+PING_S: Final = 5.0
+"""How often a host is asked whether it is still there, and how long it may take to say so: one that falls silent is
+given up within twice that."""
 
 At = Literal["now", "next"] | float
 Keys = list[dict[str, float]]
@@ -94,6 +98,7 @@ class StreamState:
         self._start = {**options, "prompt": prompt}
         self._prompt: str | None = None
         self._token: str | None = None
+        self._tail = Tail()
         self._failures = 0
         self._broken_since = 0.0
         self.is_open = False
@@ -124,6 +129,7 @@ class StreamState:
                 yield Pause(self._pause_after(outcome))
             elif isinstance(outcome, str) and (chunk := self._take(_read(outcome))) is not None:
                 self._failures = 0
+                self._tail.add(chunk.first_frame, chunk.tracks, chunk.root, chunk.fps)
                 return chunk
         return None
 
@@ -135,7 +141,10 @@ class StreamState:
     def _start_message(self) -> str:
         if self._token is None:
             return message("start", **{**self._start, "encoding": "json"})
-        return message("start", encoding="json", prompt=self._prompt, resume_token=self._token)
+        body = self.started or {}
+        pose = self._tail.pose(body.get("target", "vrm1"), body.get("rest_hips_height"))
+        where = {"frame": self._tail.end, "pose": pose} if pose else {}
+        return message("start", encoding="json", prompt=self._prompt, resume_token=self._token, **where)
 
     def _pause_after(self, lost: Lost) -> float:
         """Seconds until the stream is taken up again where it was. Raises when that would be no use."""
@@ -160,10 +169,12 @@ class StreamState:
             self.started = fields
         elif kind == "prompt_applied":
             self.applied = fields
+            self._tail.cut(int(fields.get("from_frame", 0)))
         elif kind == "gap":
             self.missed.append((int(fields.get("from_frame", 0)), int(fields.get("to_frame", 0))))
         elif kind == "draining":
-            self._token = fields.get("resume_token") or self._token  # frames come until the connection closes
+            self._token = fields.get("resume_token") or self._token
+            self.is_open = False  # the next thing to do is to connect elsewhere
         elif kind == "stopped":
             self.has_ended = True
         elif kind == "error":
@@ -201,7 +212,7 @@ class StreamFacts:
 def message(kind: str, **fields: Any) -> str:
     """One message to the service; None = not said."""
     said = {name: value for name, value in fields.items() if value is not None}
-    return json.dumps({"v": 1, "type": kind, **said})
+    return json.dumps({"v": 1, "type": kind, **said}, separators=(",", ":"))
 
 
 def refusal_to_error(refused: InvalidStatus) -> MotionError:
@@ -217,16 +228,10 @@ def seek_message(motion: Any, frame: int | None) -> str:
     """The avatar is in another pose than the stream: the last second of a motion, or of a clip as answers hold it."""
     clip = motion if isinstance(motion, Mapping) else json.loads(motion.body)
     facts = clip.get("metadata") or {}
-    fps = float(clip.get("fps") or 20.0)
-    count = max(1, round(fps))
-    pose = {
-        "tracks": {bone: keys[-count:] for bone, keys in clip["tracks"].items()},
-        "root_position": (clip.get("root_position") or clip.get("rootPosition") or [])[-count:] or None,
-        "fps": fps,
-        "target": facts.get("target", "vrm1"),
-        "rest_hips_height": facts.get("rest_hips_height"),
-    }
-    return message("seek_pose", pose={name: value for name, value in pose.items() if value is not None}, frame=frame)
+    root = clip.get("root_position") or clip.get("rootPosition") or []
+    fps, target = float(clip.get("fps") or 20.0), facts.get("target", "vrm1")
+    pose = new_pose(clip["tracks"], root, fps, target, facts.get("rest_hips_height"))
+    return message("seek_pose", pose=pose, frame=frame)
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from motion_service.client_exchange import CONNECT_S, run_steps_async
 from motion_service.client_stream import (
     MAX_MESSAGE,
+    PING_S,
     At,
     Connect,
     Lost,
@@ -130,6 +131,8 @@ class AsyncMotionStream(StreamFacts):
                 compression=None,
                 open_timeout=CONNECT_S,
                 max_size=MAX_MESSAGE,
+                ping_interval=PING_S,
+                ping_timeout=PING_S,
             )
             self._socket = await self._open.enter_async_context(socket)
             await self._socket.send(start)

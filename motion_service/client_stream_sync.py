@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from motion_service.client_exchange import CONNECT_S, run_steps
 from motion_service.client_stream import (
     MAX_MESSAGE,
+    PING_S,
     At,
     Connect,
     Lost,
@@ -135,6 +136,8 @@ class MotionStream(StreamFacts):
                 compression=None,
                 open_timeout=CONNECT_S,
                 max_size=MAX_MESSAGE,
+                ping_interval=PING_S,
+                ping_timeout=PING_S,
             )
             self._socket = self._open.enter_context(socket)
             self._socket.send(start)

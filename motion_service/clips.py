@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from dataclasses import fields as dataclass_fields
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -20,12 +21,22 @@ from motion_service.errors import GenerationFailed, NonFiniteOutput
 from motion_service.humanoid import VRM_PARENT
 
 Language = Literal["en", "ja", "other"]
+Noun = TypeVar("Noun")
+
+
+def travels(noun: type[Noun]) -> type[Noun]:
+    """A dataclass that goes to other processes as one plain tuple: by themselves they look up their fields each time,
+    in Python."""
+    values = attrgetter(*(item.name for item in dataclass_fields(noun)))  # type: ignore[arg-type]
+    noun.__reduce__ = lambda self: (noun, values(self))  # type: ignore[method-assign]
+    return noun
 
 
 _SHORTEST, _LONGEST = 1 - 1e-3, 1 + 1e-3
 """What passes for the length of a unit quaternion."""
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One action of a prompt, in order of time."""
@@ -42,6 +53,7 @@ class Segment:
     """The same as an English sentence in the style of motion captions: "a person waves with the right hand"."""
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class PromptPlan:
     """What was understood of a prompt."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import AliasChoices, AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,6 +26,9 @@ _READ_BY_OTHERS: Final = frozenset(
 )
 """Read out of the same ``.env`` by the assistant's backend, or by our command line and compose file; the service does
 not want them."""
+
+_BUCKET: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.\.?(/|$))[A-Za-z0-9!_.*'()-]+)*/?")
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, and safe characters in keys."""
 
 _MOUNT_PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
@@ -44,13 +47,16 @@ class Config(BaseSettings):
     data_root: Path = Field(Path("data"), validation_alias="DATA_ROOT")
     """Directory that is published under ``DATA_MOUNT_PATH``. In a container: ``/data``."""
 
-    output_dir: Path = Field(
+    output_dir: Path | str = Field(
         default_factory=lambda known: known.get("data_root", Path("data")) / "animations", validation_alias="OUTPUT_DIR"
     )
-    """Where artifacts are written; must lie under ``DATA_ROOT``. Default: ``animations`` under ``DATA_ROOT``."""
+    """Where artifacts are written: a directory under ``DATA_ROOT``, or a bucket, ``s3://bucket/prefix``, which needs
+    the extra ``s3`` and the usual ``AWS_`` variables. Several services may share either. Default: ``animations`` under
+    ``DATA_ROOT``."""
 
     output_ttl: float = Field(0.0, validation_alias="MOTION_OUTPUT_TTL", ge=0)
-    """Seconds that a job's files are kept after the last was written; 0 = for ever."""
+    """Seconds that a job's files are kept after the last was written; 0 = for ever. Not for a bucket, whose lifecycle
+    rules do this; nor is the next."""
 
     output_max_bytes: int = Field(0, validation_alias="MOTION_OUTPUT_MAX_BYTES", ge=0)
     """Most bytes of all jobs' files together; beyond it the oldest jobs go. 0 = no limit. Files of the last minute and
@@ -115,7 +121,8 @@ class Config(BaseSettings):
     """A ``.vrm`` file: answers are for this avatar unless the request names another."""
 
     avatar_dir: Path | None = Field(None, validation_alias="MOTION_AVATAR_DIR")
-    """Where facts of uploaded avatars are kept. Default: ``avatars`` under ``DATA_ROOT``."""
+    """Where facts of uploaded avatars are kept. Default: ``avatars`` under ``DATA_ROOT``, or in the bucket of
+    ``OUTPUT_DIR``."""
 
     motion_length: float = Field(5.0, validation_alias="MOTION_MDM_DEFAULT_MOTION_LENGTH", ge=0.1, le=120)
     """Length of a clip in seconds when neither the request nor the words of the prompt ask for one."""
@@ -185,7 +192,8 @@ class Config(BaseSettings):
     """Live streams open at one time; one more is answered 429. Two CPU cores make about eight in real time."""
 
     stream_secret: SecretStr = Field(SecretStr(""), validation_alias="MOTION_STREAM_SECRET")
-    """Signs resume tokens; replicas with the same one resume each other's streams. Default: from the API keys."""
+    """Signs resume tokens and, with the API keys, URLs of files: replicas with the same one resume each other's streams
+    and give out each other's files. Default: from the API keys alone."""
 
     allowed_origins: str = Field("", validation_alias="MOTION_ALLOWED_ORIGINS")
     """Origins of pages that may use the service (CORS, and WebSockets), separated by commas, such as
@@ -198,6 +206,15 @@ class Config(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias="MOTION_LOG_LEVEL")
     """Least severity that is logged. Logs are one JSON object a line on standard error; prompts are never in them."""
 
+    @field_validator("output_dir", mode="before")
+    @classmethod
+    def _check_output_url(cls, place: Any) -> Path | str:
+        if "://" not in str(place):
+            return Path(place)
+        if not _BUCKET.fullmatch(str(place)):
+            raise ValueError("OUTPUT_DIR must be a directory, or a bucket such as s3://bucket/prefix")
+        return str(place).rstrip("/")
+
     @field_validator("mount_path")
     @classmethod
     def _check_mount_path(cls, path: str) -> str:
@@ -208,6 +225,10 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _check_output_dir(self) -> Self:
+        if isinstance(self.output_dir, str):
+            if self.output_ttl or self.output_max_bytes:
+                raise ValueError("MOTION_OUTPUT_TTL, MOTION_OUTPUT_MAX_BYTES: give the bucket a lifecycle rule instead")
+            return self
         if not self.output_dir.absolute().resolve().is_relative_to(self.data_root.absolute().resolve()):
             raise ValueError(
                 f"OUTPUT_DIR ({self.output_dir}) must lie under DATA_ROOT ({self.data_root}), because files are "
@@ -224,6 +245,20 @@ class Config(BaseSettings):
     def keys(self) -> tuple[str, ...]:
         """The API keys, one by one."""
         return tuple(key for part in self.api_keys.get_secret_value().split(",") if (key := part.strip()))
+
+
+_RAY: Final = {
+    "RAY_AUTH_MODE": "token",  # whoever talks to the cluster has to know its token
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_max_direct_call_object_size": str(4 * 2**20),  # answers go straight to the proxy, not by way of a store
+}
+
+
+def set_ray_defaults() -> None:
+    """Variables that Ray reads, for this process and those that it starts, unless they are set. Before Ray is
+    imported."""
+    for name, value in _RAY.items():
+        os.environ.setdefault(name, value)
 
 
 def unknown_variables() -> list[str]:

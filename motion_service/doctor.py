@@ -184,6 +184,8 @@ def check_models(config: Config) -> Iterator[Finding]:
 
 def check_output(config: Config) -> Finding:
     """Whether artifacts can be written, and for how long."""
+    if isinstance(config.output_dir, str):
+        return check_bucket(config.output_dir)
     place = config.output_dir.absolute()
     existing = next(parent for parent in [place, *place.parents] if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
@@ -191,6 +193,19 @@ def check_output(config: Config) -> Finding:
     room = shutil.disk_usage(existing).free
     detail = f"{place}, {room / 2**30:.1f} GiB free"
     return Finding("output", "note" if room < LITTLE_ROOM else "ok", detail, "make room" if room < LITTLE_ROOM else "")
+
+
+def check_bucket(url: str) -> Finding:
+    """Whether a bucket takes what we write."""
+    try:
+        from motion_service.store_bucket import Bucket
+
+        Bucket(url).check()
+    except ImportError:
+        return Finding("output", "problem", f"{url} needs the extra s3", "pip install 'motion-service[s3]'")
+    except OSError as error:
+        return Finding("output", "problem", f"{url} cannot be written: {error}", "see docs/operations.md, Replicas")
+    return Finding("output", "ok", f"{url} can be written")
 
 
 def check_port(config: Config) -> Finding:

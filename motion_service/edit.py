@@ -73,12 +73,12 @@ def request_to_original(request: EditRequest, store: ArtifactStore) -> Original:
 def _job_to_original(job_id: str, store: ArtifactStore) -> Original:
     """The first clip of a job's file. Raises BadRequest naming job_id."""
     try:
-        text = without_repetitions(store.find(job_id, "vrm-json").read_bytes())
+        text = without_repetitions(store.read(job_id, "vrm-json"))
         if len(text) > MAX_STORED:
             raise BadRequest(f"its clip is larger than {MAX_STORED // 2**20} MiB")
         document = orjson.loads(text)
         clip = json_to_clip(document)
-    except (NotFound, OSError):
+    except NotFound:
         raise BadRequest("there is no such job, or its file is gone: send the clip", field="job_id") from None
     except orjson.JSONDecodeError as error:
         raise BadRequest("the job's file is damaged: send the clip", field="job_id") from error

@@ -9,11 +9,12 @@
      + NotFound 404
      + Unauthorized 401
      + Forbidden 403
-     + Busy 503                  QueueFull 429, RateLimited 429, Starting, Draining
+     + Busy 503                  QueueFull 429, RateLimited 429, Starting, Draining, StorageAway
      + ModelUnavailable 503      CheckpointMissing, CheckpointMismatch
      + GenerationFailed 500      NonFiniteOutput, DeadlineExceeded, Cancelled, EngineLost
      + StorageFailed 507
      + DownloadFailed            an asset could not be fetched or placed; at the command line only
+     + ClusterFailed             Ray did not do as it was told; at the command line only
      + ClientError               no usable answer came back to a client: Unreachable, TimedOut (no HTTP status)
 
 Catch broadly (``MotionError``) to answer, narrowly to recover. ``detail`` is shown to users: it names the field and
@@ -105,6 +106,10 @@ class Draining(Busy):
     problem, title = "draining", "The service is shutting down"
 
 
+class StorageAway(Busy):
+    problem, title = "storage-away", "The files cannot be reached now"
+
+
 class ModelUnavailable(MotionError):
     status, problem, title = 503, "model-unavailable", "The model is not loaded"
 
@@ -145,6 +150,12 @@ class DownloadFailed(MotionError):
     """Raised by :mod:`motion_service.download`. It may name paths: whoever reads it downloaded them."""
 
     problem, title = "download", "The asset could not be downloaded"
+
+
+class ClusterFailed(MotionError):
+    """Raised by :mod:`motion_service.cluster_control`."""
+
+    problem, title = "cluster", "The cluster does not do as it was told"
 
 
 class ClientError(MotionError):

@@ -15,6 +15,7 @@ from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final, Protocol
 
+import numpy as np
 import torch
 
 from motion_service.answer import Answer, LateFile, Take, take_to_answer
@@ -23,8 +24,9 @@ from motion_service.export.vrm_json import encode_response
 from motion_service.features.humanml3d import clip_to_features
 from motion_service.mdm_adapter.decode import decode
 from motion_service.processes import Handler, Processes
-from motion_service.quality import measure_clip
-from motion_service.quality_match import MotionMatcher
+from motion_service.quality import measure_pose, pose_clip
+from motion_service.quality_clip import ClipMatcher
+from motion_service.quality_match import MATCH_WIDTH
 from motion_service.source import SourceClip
 from motion_service.store import ArtifactStore
 from motion_service.telemetry import configure_logging, job_id, request_id
@@ -36,6 +38,8 @@ MAX_PROCESSES: Final = 8
 FEWEST_CORES: Final = 8
 THREADS: Final = 2
 """With one, a long clip or a video would hold up all others; more of them only hinder each other."""
+THREADS_TO_BUCKET: Final = 8
+"""Where files go over the network, threads wait for it most of the time."""
 LATE_NICENESS: Final = 15
 """How much the process that writes videos gives way to those that make answers."""
 
@@ -68,7 +72,7 @@ class Finisher(Protocol):
 class ThreadFinisher:
     """A :class:`Finisher` in threads of this process."""
 
-    def __init__(self, store: ArtifactStore, threads: int = THREADS, matcher: MotionMatcher | None = None) -> None:
+    def __init__(self, store: ArtifactStore, threads: int = THREADS, matcher: ClipMatcher | None = None) -> None:
         self._store, self._matcher = store, matcher
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="motion-answers")
 
@@ -95,7 +99,7 @@ class ProcessFinisher:
     What needs the SMPL model stays here: it is large, and its fit runs on the GPU of this process.
     """
 
-    def __init__(self, store: ArtifactStore, count: int, log_level: str, matcher: MotionMatcher | None = None) -> None:
+    def __init__(self, store: ArtifactStore, count: int, log_level: str, matcher: ClipMatcher | None = None) -> None:
         """The processes begin to get ready at once, beside whatever else is loaded."""
         setup = partial(_new_handler, store, log_level, matcher)
         self._here = ThreadFinisher(store, matcher=matcher)
@@ -132,16 +136,16 @@ class ProcessFinisher:
 # --- in the child processes -------------------------------------------------------------------------------------------
 
 
-def _new_handler(store: ArtifactStore, log_level: str, matcher: MotionMatcher | None) -> Handler:
+def _new_handler(store: ArtifactStore, log_level: str, matcher: ClipMatcher | None) -> Handler:
     configure_logging(log_level)
     torch.set_num_threads(1)
-    _warm_up()
+    _warm_up(matcher)
     gc.collect()
     gc.freeze()
     return partial(_handle, store, matcher)
 
 
-def _handle(store: ArtifactStore, matcher: MotionMatcher | None, call: Any) -> Answer | None:
+def _handle(store: ArtifactStore, matcher: ClipMatcher | None, call: Any) -> Answer | None:
     """A take becomes an answer, whose late files are packed for the trip there and back; such a pack becomes a file."""
     if isinstance(call, bytes):
         late: LateFile = ForkingPickler.loads(call)
@@ -155,12 +159,15 @@ def _handle(store: ArtifactStore, matcher: MotionMatcher | None, call: Any) -> A
 
 
 @torch.inference_mode()
-def _warm_up() -> None:
+def _warm_up(matcher: ClipMatcher | None) -> None:
     """Once through what every answer goes through, so that the first request does not wait for libraries to load."""
     pose = neutral_pose()
     tracks = {bone: track.repeat(20, 1) for bone, track in pose.rotations.items()}
     still = VrmClip(tracks, pose.hips.repeat(20, 1), torch.ones(20, 4), pose.fps, pose.rest_hips_height)
     features = clip_to_features(vrm_to_joints(still))
     clip, _ = decode(SourceClip(features, "", None, None, 0, 0.0, 0))
-    measure_clip(clip)
+    posed = pose_clip(clip)
+    measure_pose(posed)
+    if matcher is not None:
+        matcher.match(posed, np.zeros(MATCH_WIDTH, np.float32))
     encode_response(fit_clip(clip, Fitting()).wire, {})

@@ -1,6 +1,6 @@
 """What became of recent requests: one record a job, in memory, and the artifacts that are finished after the answer.
 
-The newest :data:`KEPT_JOBS` are remembered; files stay when a record is forgotten.
+The newest :data:`KEPT_JOBS` are remembered. Of others, and of those that another replica made, the files tell.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from motion_service.answer import Answer
 from motion_service.edit_schemas import EditRequest
 from motion_service.errors import BadRequest, Busy, Cancelled, MotionError, NotFound
 from motion_service.events import Events
+from motion_service.jobs_claims import find_claim
+from motion_service.jobs_stored import artifacts_now, read_stored
 from motion_service.pipeline import Pipeline, Route
 from motion_service.progress import Progress
 from motion_service.progress import current as progress_context
 from motion_service.schemas import GenerateRequest
+from motion_service.store import ArtifactStore
 from motion_service.telemetry import job_id as job_id_context
 from motion_service.telemetry import log_event
 
@@ -64,17 +67,21 @@ class Jobs:
         self.storage: Literal["ok", "degraded"] = "ok"
         """``degraded``: the newest answer could not be written to its file."""
 
-    async def generate(self, request: GenerateRequest, route: Route, request_id: str | None = None) -> Answer:
-        """One request from record to answer; slow artifacts follow in a thread."""
-        return await self._run(lambda job_id: self.pipeline.generate(request, route, job_id), request_id)
+    async def generate(
+        self, request: GenerateRequest, route: Route, request_id: str | None = None, job_id: str | None = None
+    ) -> Answer:
+        """One request from record to answer; slow artifacts follow in a thread. Without a ``job_id`` one is drawn."""
+        return await self._run(lambda job_id: self.pipeline.generate(request, route, job_id), request_id, job_id)
 
-    async def edit(self, request: EditRequest, request_id: str | None = None) -> Answer:
+    async def edit(self, request: EditRequest, request_id: str | None = None, job_id: str | None = None) -> Answer:
         """The same for an edit of a clip."""
-        return await self._run(lambda job_id: self.pipeline.edit(request, job_id), request_id)
+        return await self._run(lambda job_id: self.pipeline.edit(request, job_id), request_id, job_id)
 
-    async def _run(self, make: Callable[[str], Awaitable[Answer]], request_id: str | None) -> Answer:
+    async def _run(
+        self, make: Callable[[str], Awaitable[Answer]], request_id: str | None, job_id: str | None
+    ) -> Answer:
         """Give ``make`` a job id, remember what became of it, and start what is to be written afterwards."""
-        record = self._open(request_id)
+        record = self._open(request_id, job_id or uuid.uuid4().hex)
         job_id_context.set(record.job_id)
         progress_context.set(record.progress)
         try:
@@ -99,10 +106,12 @@ class Jobs:
         return answer
 
     def find(self, job_id: str) -> JobRecord:
-        """The record of one job. Raises :class:`NotFound`."""
-        if job_id not in self._records:
-            raise NotFound("there is no such job, or it was forgotten")
-        return self._records[job_id]
+        """The record of one job: from memory, else from its files. May wait for the disk.
+
+        Raises :class:`NotFound`, and :class:`StorageAway` when its files cannot be reached.
+        """
+        record = self._records.get(job_id)
+        return _files_to_record(self.pipeline.store, job_id) if record is None else record
 
     def recent(self, limit: int) -> list[JobRecord]:
         """The newest records, newest first."""
@@ -141,9 +150,9 @@ class Jobs:
         if (reason := answer.metadata.get("fallback_reason")) is not None:
             metrics.PLACEHOLDERS.labels(reason).inc()
 
-    def _open(self, request_id: str | None) -> JobRecord:
+    def _open(self, request_id: str | None, job_id: str) -> JobRecord:
         created = datetime.now(UTC).isoformat(timespec="milliseconds")
-        record = JobRecord(uuid.uuid4().hex, created, request_id, progress=Progress())
+        record = JobRecord(job_id, created, request_id, progress=Progress())
         self._records[record.job_id] = record
         while len(self._records) > KEPT_JOBS:
             self._records.popitem(last=False)
@@ -195,6 +204,22 @@ class Jobs:
             metrics.WRITE_FAILURES.labels(kind).inc()
         finally:
             self._pending -= 1
+
+
+def _files_to_record(store: ArtifactStore, job_id: str) -> JobRecord:
+    """What the files of a job say of it. Raises :class:`NotFound`, :class:`StorageAway`."""
+    claim, is_alive = find_claim(store, job_id)
+    try:
+        stored = read_stored(store, job_id)
+    except NotFound:
+        if claim is None:
+            raise
+        return JobRecord(job_id, claim.created, claim.request_id, "running" if is_alive else "failed")
+    created = datetime.fromtimestamp(stored.written, UTC).isoformat(timespec="milliseconds")
+    artifacts = artifacts_now(store, job_id, stored)
+    if claim is None:
+        return JobRecord(job_id, created, None, "done", stored.metadata, artifacts)
+    return JobRecord(job_id, claim.created, claim.request_id, "done", stored.metadata, artifacts)
 
 
 def _name(record: JobRecord) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from motion_service.mdm_adapter.official_edit import EditingOfficialSource
 from motion_service.mdm_adapter.residents import EngineSettings
 from motion_service.mdm_adapter.upstream import UpstreamSampler
 from motion_service.mdm_adapter.upstream_program import UpstreamProgram, load_program
-from motion_service.quality_match import MotionMatcher, Words, load_matcher
+from motion_service.quality_clip import ClipMatcher
+from motion_service.quality_match import Words, load_matcher
 from motion_service.source import MotionSource
 from motion_service.telemetry import log_event
 from motion_service.text_bert import BertEncoder
@@ -72,7 +73,7 @@ def sentence_encoder() -> UseEncoder:
     return UseEncoder()
 
 
-def load_evaluator(config: Config) -> tuple[MotionMatcher, Words] | None:
+def load_evaluator(config: Config) -> tuple[ClipMatcher, Words] | None:
     """What says how well a motion fits its text; None where it is not there, or not to be used.
 
     Its weights learned from clips with a non-commercial term, so it stays out where only free weights are wanted.
@@ -89,7 +90,7 @@ def load_evaluator(config: Config) -> tuple[MotionMatcher, Words] | None:
     except ModelUnavailable as error:
         log_event("evaluator not loaded", level=logging.ERROR, reason=error.detail)
         return None
-    return matcher, words
+    return ClipMatcher(matcher), words
 
 
 def checkpoint_paths(config: Config) -> dict[str, Path]:

@@ -30,16 +30,23 @@ from motion_service.config import Config, default_options_from_environment, unkn
 from motion_service.engine.costs import cpu_costs, h100_costs
 from motion_service.engine.guard import LOST_CPU_S, LOST_GPU_S, GuardedWorker
 from motion_service.engine.worker import SWITCH_S, Worker
-from motion_service.errors import BadRequest, ModelUnavailable, MotionError
+from motion_service.errors import BadRequest, ModelUnavailable, MotionError, StorageAway
 from motion_service.faults import FaultPlan
-from motion_service.finishing import Finisher, ProcessFinisher, ThreadFinisher, default_processes
+from motion_service.finishing import (
+    THREADS,
+    THREADS_TO_BUCKET,
+    Finisher,
+    ProcessFinisher,
+    ThreadFinisher,
+    default_processes,
+)
 from motion_service.jobs import Jobs
 from motion_service.loading import choose_device, load_evaluator, load_sources
 from motion_service.pipeline import DEFAULT_SECONDS, Pipeline, Route
 from motion_service.placeholder import PlaceholderSource
 from motion_service.prompt.llm import LlmSettings
 from motion_service.prompt.plan import prompt_to_plan
-from motion_service.quality_match import MotionMatcher
+from motion_service.quality_clip import ClipMatcher
 from motion_service.retention import Retention
 from motion_service.schemas import MotionOptions, text_to_options
 from motion_service.serving import serve
@@ -76,10 +83,10 @@ class Service:
         """Start the model thread and whatever makes answers; when asked, let every source make one clip; then keep the
         collector off it all."""
         self.worker.start()
+        reading = asyncio.create_task(self._read_first()) if warm_up else None
         await self.jobs.pipeline.finisher.start()
         self.retention.start()
-        if warm_up:
-            reading = asyncio.create_task(self._read_first())
+        if reading is not None:
             await self._prepare()
             await reading
         placeholder = self.jobs.pipeline.placeholder
@@ -126,14 +133,14 @@ def load_service(config: Config, faults: FaultPlan | None = None) -> Service:
         raise ModelUnavailable("MOTION_DEVICE=cuda, but torch sees no GPU here: set MOTION_DEVICE=auto")
     if config.cpu_threads or choose_device(config) == "cuda":
         torch.set_num_threads(config.cpu_threads or THREADS_BESIDE_GPU)
-    avatars = AvatarShelf(config.avatar_dir or config.data_root / "avatars")
+    store = load_store(config, faults)
+    avatars = load_avatars(config, store)
     defaults = load_defaults(config, avatars)
     on_gpu = choose_device(config) == "cuda"
     worker = GuardedWorker(
         lambda: Worker(costs=h100_costs() if on_gpu else cpu_costs(), faults=faults),
         lost_after_s=LOST_GPU_S if on_gpu else LOST_CPU_S,
     )
-    store = load_store(config, faults)
     matcher, words = load_evaluator(config) or (None, None)
     finisher = load_finisher(config, store, matcher)  # its processes load beside the models
     sources = load_sources(config, worker)
@@ -156,20 +163,30 @@ def load_store(config: Config, faults: FaultPlan | None = None) -> ArtifactStore
     """Where files lie. With keys their URLs are signed: by replicas that share keys or secret in the same way."""
     shared = "\n".join((config.stream_secret.get_secret_value(), *config.keys))
     secret = hashlib.sha256(f"artifact urls\n{shared}".encode()).digest() if config.keys else b""
-    return ArtifactStore(
-        *(config.output_dir, config.data_root, config.mount_path),
-        secret=secret,
-        durable=config.durable_files,
-        faults=faults,
-    )
+    places = (config.output_dir, config.data_root, config.mount_path)
+    store = ArtifactStore(*places, secret=secret, durable=config.durable_files, faults=faults)
+    try:
+        store.check()
+    except StorageAway as error:  # it may come back, and motion can be made without it
+        log_event("files cannot be written yet", level=logging.WARNING, error=error)
+    return store
 
 
-def load_finisher(config: Config, store: ArtifactStore, matcher: MotionMatcher | None = None) -> Finisher:
+def load_avatars(config: Config, store: ArtifactStore) -> AvatarShelf:
+    """Where facts of avatars lie: in a directory, or in the bucket where the files are."""
+    if store.output_dir is None and config.avatar_dir is None:
+        return AvatarShelf(None, bucket=store.place)
+    return AvatarShelf(config.avatar_dir or config.data_root / "avatars")
+
+
+def load_finisher(config: Config, store: ArtifactStore, matcher: ClipMatcher | None = None) -> Finisher:
     """Who makes the answers: threads, or as many processes as the settings or the machine say."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     own_choice = default_processes(cores, choose_device(config))
     count = own_choice if config.answer_processes is None else config.answer_processes
-    return ProcessFinisher(store, count, config.log_level, matcher) if count else ThreadFinisher(store, matcher=matcher)
+    if count:
+        return ProcessFinisher(store, count, config.log_level, matcher)
+    return ThreadFinisher(store, THREADS if store.output_dir else THREADS_TO_BUCKET, matcher)
 
 
 def load_defaults(config: Config, avatars: AvatarShelf) -> MotionOptions:
@@ -221,25 +238,36 @@ def load_app(config: Config) -> FastAPI:
     return app
 
 
+def read_settings() -> Config:
+    """The environment of this process, which logs and traces as it says from now on."""
+    config = Config()
+    configure_logging(config.log_level)
+    for name in unknown_variables():
+        log_event("variable not read by this version", level=logging.WARNING, variable=name)
+    if config.otlp_endpoint is not None:
+        export_spans(str(config.otlp_endpoint))
+    sys.setswitchinterval(SWITCH_S)
+    return config
+
+
+def settings_problem(error: ValidationError) -> str:
+    """Which settings are wrong and why, in one line."""
+    wrong = [(*map(str, item["loc"]), item["msg"].removeprefix("Value error, ")) for item in error.errors()]
+    return "; ".join(": ".join(parts) for parts in wrong)
+
+
 def main() -> None:
     """Serve until a signal. Exits with 78 and one clear line when the settings cannot work, with 75 when the models
     cannot be run in this process any more, and with 0 after a signal."""
     try:
-        config = Config()
-        configure_logging(config.log_level)
-        for name in unknown_variables():
-            log_event("variable not read by this version", level=logging.WARNING, variable=name)
-        if config.otlp_endpoint is not None:
-            export_spans(str(config.otlp_endpoint))
+        config = read_settings()
         app = load_app(config)
     except ValidationError as error:
-        wrong = [(*map(str, item["loc"]), item["msg"].removeprefix("Value error, ")) for item in error.errors()]
-        sys.exit(_explain("; ".join(": ".join(parts) for parts in wrong)))
+        sys.exit(_explain(settings_problem(error)))
     except ModuleNotFoundError as error:
         sys.exit(_explain(f"MOTION_OTLP_ENDPOINT needs pip install 'motion-service[otel]' ({error.name} is missing)"))
     except (ValueError, MotionError) as error:
         sys.exit(_explain(str(error)))
-    sys.setswitchinterval(SWITCH_S)
     sys.exit(serve(app, config.host, config.port, config.grace_sec))
 
 

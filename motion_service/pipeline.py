@@ -6,7 +6,7 @@ It knows the stages by their one entry each and nothing of HTTP, queues of model
 from __future__ import annotations
 
 import asyncio
-import secrets
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,13 +17,7 @@ from motion_service.admission import Admission
 from motion_service.answer import Answer, Take
 from motion_service.clips import PromptPlan
 from motion_service.draws import check_draws, draw_clips, draw_edits
-from motion_service.edit import (
-    check_length,
-    edit_defaults,
-    request_to_original,
-    request_to_plan,
-    value_to_pose,
-)
+from motion_service.edit import check_length, edit_defaults, request_to_original, request_to_plan, value_to_pose
 from motion_service.edit_loop import SEEN_S, LoopingSource
 from motion_service.edit_schemas import EditRequest
 from motion_service.errors import (
@@ -122,7 +116,7 @@ class Pipeline:
             scripted = await self._options_to_script(options, speech)
             planned = time.monotonic()
             warnings = [f"unknown field ignored: {name}" for name in request.unknown_fields()]
-            wish = self._plan_to_wish(plan, request, options, warnings, speech)
+            wish = self._plan_to_wish(plan, request, options, warnings, speech, _seed(options, job_id))
             fitting = await self._options_to_fitting(request, options, route, wish.seed, warnings)
             fitting = fitting if speech is None else speech_to_fitting(speech, fitting)
             smpl = await self._find_smpl(options, warnings)
@@ -153,7 +147,13 @@ class Pipeline:
             guidance = options.guidance if request.prompt else 0.0  # no text: the unconditional prediction, as official
             noise = options.noise == "official"
             wish = SourceRequest(
-                plan, clip.seconds, _seed(options), options.steps, guidance, options.sampler, official_noise=noise
+                plan,
+                clip.seconds,
+                _seed(options, job_id),
+                options.steps,
+                guidance,
+                options.sampler,
+                official_noise=noise,
             )
             # The clip's own target counts as said: an avatar for the other one is worth a warning.
             fitting = await self._options_to_fitting(options, options, "edit", wish.seed, warnings)
@@ -188,8 +188,9 @@ class Pipeline:
         options: GenerateRequest,
         warnings: list[str],
         speech: Speech | None,
+        seed: int,
     ) -> SourceRequest:
-        """Decide what is still open: seconds (request, else words, else default) and seed (request, else fresh)."""
+        """Decide what is still open: seconds, from the request, else its words, else the default."""
         counted = times_to_seconds(plan.action, plan.times) if plan.times else None
         whole = sum(part.sec for part in options.timeline or ())
         asked = (
@@ -208,16 +209,9 @@ class Pipeline:
                 "repetitions, fps or duration_sec",
                 field="repetitions",
             )
-        return SourceRequest(
-            plan,
-            seconds,
-            _seed(options),
-            options.steps,
-            options.guidance,
-            options.sampler,
-            options.noise == "official",
-            {str(name): place for name, place in (options.target_joints or {}).items()},
-        )
+        targets = {str(name): place for name, place in (options.target_joints or {}).items()}
+        how = (options.steps, options.guidance, options.sampler, options.noise == "official", targets)
+        return SourceRequest(plan, seconds, seed, *how)
 
     async def _options_to_fitting(
         self, request: GenerateRequest, options: GenerateRequest, route: Route, seed: int, warnings: list[str]
@@ -370,9 +364,10 @@ class Pipeline:
         return able[0]
 
 
-def _seed(options: GenerateRequest) -> int:
-    """The seed that was asked for, or a fresh one."""
-    return secrets.randbelow(MAX_DRAWN_SEED + 1) if options.seed is None else options.seed
+def _seed(options: GenerateRequest, job_id: str) -> int:
+    """The seed that was asked for, else that of the job: as random as its id, and the same if it is made again."""
+    drawn = int.from_bytes(hashlib.sha256(job_id.encode()).digest()[:8]) % (MAX_DRAWN_SEED + 1)
+    return drawn if options.seed is None else options.seed
 
 
 def _warn_of_rate(options: GenerateRequest, made: SourceClip, warnings: list[str]) -> None:

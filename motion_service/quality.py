@@ -13,6 +13,7 @@ and Hogan 1985 (https://doi.org/10.1523/JNEUROSCI.05-07-01688.1985).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -20,34 +21,21 @@ import torch
 from torch import Tensor
 
 from motion_service.clips import VrmClip
-from motion_service.features.vrm_native import CONTACT_HEIGHT, CONTACT_SPEED, OFFSETS, canonical_fk
-from motion_service.geometry.planes import (
-    Planes,
-    forward_kinematics,
-    length,
-    multiply,
-    to_planes,
-    to_tensor,
-)
+from motion_service.features.vrm_native import CONTACT_HEIGHT, CONTACT_REST, OFFSET_PLANES, canonical_fk, planted
+from motion_service.geometry.planes import Planes, forward_kinematics, length, multiply, to_planes, to_tensor
 from motion_service.humanoid import (
     CANONICAL_BONES,
     CANONICAL_HIPS_HEIGHT,
     CANONICAL_PARENTS,
-    CANONICAL_REST,
     CONTACT_BONES,
     canonical_index,
 )
-from motion_service.quality_body import hinge_share, intersection_depth, limit_share
+from motion_service.quality_body import hinge_share, hinge_swings, intersection_depth, limit_share
 from motion_service.vrm.body import clip_to_planes
 
-_OFFSETS: Final = to_planes(OFFSETS)[..., None]
-"""(3, 21, 1) rest offset of each canonical bone from its parent, m."""
 _FEET: Final = [canonical_index(bone) for bone in CONTACT_BONES]
 _TOES: Final = [1, 3]
 """Which of the four contact joints are toes."""
-_FEET_REST: Final = torch.tensor([CANONICAL_REST[bone][1] for bone in _FEET])
-"""(4,) height of the contact joints when the sole lies on the floor, m."""
-_FLOOR: Final = _FEET_REST.numpy()[:, None]
 _ON_UPPER_CHEST: Final = [canonical_index(bone) for bone in ("neck", "leftShoulder", "rightShoulder")]
 
 
@@ -84,6 +72,25 @@ _SLACK: Final = {
 """Measures of which more is worse, and what counts as much where the bound of recordings is next to nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class CanonicalPose:
+    """A clip put on the canonical body: made once for all that measures it."""
+
+    local: Planes
+    """(4, 21, T) rotations of the bones."""
+    positions: Planes
+    """(3, 21, T) where they are in the world, m."""
+    fps: float
+
+
+def pose_clip(clip: VrmClip) -> CanonicalPose:
+    """The clip on the canonical body, as :func:`clip_to_canonical` puts it there."""
+    local = _canonical_planes(clip)
+    hips = to_planes(clip.hips) * (CANONICAL_HIPS_HEIGHT / clip.rest_hips_height)
+    positions, _ = forward_kinematics(local, hips, OFFSET_PLANES, CANONICAL_PARENTS)
+    return CanonicalPose(local, positions, clip.fps)
+
+
 def clip_to_canonical(clip: VrmClip) -> tuple[Tensor, Tensor]:
     """Local rotations (T, 21, 4) xyzw and hips (T, 3) m of a clip put on the canonical body.
 
@@ -101,6 +108,11 @@ def clip_to_positions(clip: VrmClip) -> Tensor:
 
 
 def measure_clip(clip: VrmClip) -> dict[str, float]:
+    """:func:`measure_pose` of a clip."""
+    return measure_pose(pose_clip(clip))
+
+
+def measure_pose(pose: CanonicalPose) -> dict[str, float]:
     """All measures of one clip. Keys carry the unit; every value is finite; a measure without evidence is 0.
 
     ``skate_cm_s``
@@ -124,23 +136,20 @@ def measure_clip(clip: VrmClip) -> dict[str, float]:
     ``self_intersection_cm``
         99th percentile over frames of how deep the deepest two parts of the body lie in each other, cm.
     """
-    local = _canonical_planes(clip)
-    hips = to_planes(clip.hips) * (CANONICAL_HIPS_HEIGHT / clip.rest_hips_height)
-    positions, _ = forward_kinematics(local, hips, _OFFSETS, CANONICAL_PARENTS)  # (3, 21, T)
-    feet = positions.take(_FEET, axis=1)  # (3, 4, T)
-    height = feet[1] - _FLOOR  # above the standing height
-    skate, low_share = _skate(feet[:, _TOES], height[_TOES], clip.fps)
-    turns, places = (to_tensor(planes).transpose(0, 1) for planes in (local, positions))  # (T, 21, 4), (T, 21, 3)
+    feet = pose.positions.take(_FEET, axis=1)  # (3, 4, T)
+    height = feet[1] - CONTACT_REST  # above the standing height
+    skate, low_share = _skate(feet[:, _TOES], height[_TOES], pose.fps)
+    swings = hinge_swings(pose.local)
     return {
         "skate_cm_s": skate,
         "low_share": low_share,
         "penetration_cm": 100 * _quantile(np.maximum(-height, 0), 0.99),
         "float_cm": 100 * max(_lower_median(height.min(0)), 0.0),
-        "jitter_m_s3": _jerk(positions, clip.fps),
-        "plant_share": _plant_share(feet, height, clip.fps),
-        "hinge_share": hinge_share(turns),
-        "limit_share": limit_share(turns),
-        "self_intersection_cm": 100 * _quantile(intersection_depth(places).numpy(), 0.99),
+        "jitter_m_s3": _jerk(pose.positions, pose.fps),
+        "plant_share": float(planted(feet, pose.fps).any(0).mean()),
+        "hinge_share": hinge_share(swings),
+        "limit_share": limit_share(pose.local, swings),
+        "self_intersection_cm": 100 * _quantile(intersection_depth(pose.positions), 0.99),
     }
 
 
@@ -156,7 +165,7 @@ def _canonical_planes(clip: VrmClip) -> Planes:
 def foot_depth(clip: VrmClip) -> Tensor:
     """Depth (T, 4) m of ankles and toes below where they are when the sole lies on the floor; 0 above it."""
     feet = clip_to_positions(clip)[:, _FEET, 1]
-    return (_FEET_REST.to(feet) - feet).clamp_min(0)
+    return (torch.from_numpy(CONTACT_REST[:, 0]).to(feet) - feet).clamp_min(0)
 
 
 def _skate(toes: Planes, height: Planes, fps: float) -> tuple[float, float]:
@@ -168,18 +177,6 @@ def _skate(toes: Planes, height: Planes, fps: float) -> tuple[float, float]:
     speed = length(toes[::2, :, 1:] - toes[::2, :, :-1]) * fps
     count = int(low.sum())
     return 100 * float((speed * low).sum()) / max(count, 1), count / low.size
-
-
-def _plant_share(feet: Planes, height: Planes, fps: float) -> float:
-    """Share of frames with a foot on the ground, from joints (3, 4, T) and their heights (4, T) above the floor, by the
-    rule of :func:`~motion_service.features.vrm_native.foot_contacts`."""
-    speed = np.zeros_like(height)
-    if feet.shape[-1] > 1:
-        step = length(feet[..., 1:] - feet[..., :-1]) * fps
-        speed[:, 0], speed[:, -1] = step[:, 0], step[:, -1]
-        speed[:, 1:-1] = np.minimum(step[:, 1:], step[:, :-1])
-    planted = (height < CONTACT_HEIGHT) & (speed < CONTACT_SPEED)
-    return float(planted.any(0).mean())
 
 
 def _quantile(values: Planes, share: float) -> float:

@@ -49,10 +49,14 @@ def vrm_clip_to_features(clip: VrmClip) -> Tensor:
 def clip_to_windows(features: Tensor) -> Tensor:
     """All windows (W, 60, 260) of features (T, 260), every 10 frames and the last; a short clip holds its last pose."""
     frames = features.shape[0]
-    last = max(frames - WINDOW, 0)
-    starts = [*range(0, last, WINDOW_STRIDE), last]
-    index = torch.tensor(starts)[:, None] + torch.arange(WINDOW)  # (W, 60)
+    index = torch.tensor(window_starts(frames))[:, None] + torch.arange(WINDOW)  # (W, 60)
     return hold_still(features[index.clamp(max=frames - 1)], index >= frames)
+
+
+def window_starts(frames: int) -> list[int]:
+    """The first frames of the windows of a clip."""
+    last = max(frames - WINDOW, 0)
+    return [*range(0, last, WINDOW_STRIDE), last]
 
 
 def hold_still(windows: Tensor, held: Tensor) -> Tensor:
@@ -155,10 +159,6 @@ class MotionMatcher(WindowNetwork):
     def place_clip(self, features: Tensor) -> Tensor:
         """The unit vector (128,) of a clip's features (T, 260): the mean of those of its windows."""
         return F.normalize(self(clip_to_windows(features.float())).place.mean(dim=0), dim=-1)
-
-    def match(self, clip: VrmClip, words: Place) -> float:
-        """How well a clip fits a text placed at ``words``: the cosine of both places, -1..1."""
-        return float(self.place_clip(vrm_clip_to_features(clip)) @ torch.from_numpy(words))
 
 
 class Words:

@@ -1,8 +1,8 @@
 """Old artifacts make room: those past their age, then the oldest until the rest fits; never one being sent.
 
 A job is removed whole, its JSON and its directory. Whatever in the output directory does not look like a job is left
-alone. Only this process knows what it sends; where the same directory is also served by another program, the age has to
-be longer than anybody needs a file.
+alone. Several services may sweep one directory. Only this process knows what it sends; where the same directory is also
+served by another program, the age has to be longer than anybody needs a file. In a bucket its lifecycle rules do this.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Retention:
         on_removed: Callable[[list[str]], None] = lambda job_ids: None,
     ) -> None:
         """``ttl_s``: jobs older than this go; ``max_bytes``: the oldest go until the others fit; 0 = no limit.
-        ``on_removed`` is told the job ids, on the event loop."""
-        self._store = store
+        ``on_removed`` is told the job ids, on the event loop. A bucket has no limits here."""
+        self._store, self._directory = store, store.output_dir or Path()
         self._ttl_s, self._max_bytes = ttl_s, max_bytes
         self._on_removed = on_removed
         self._task: asyncio.Task[None] | None = None
@@ -103,7 +103,7 @@ class Retention:
     def _scan(self) -> dict[str, _Job]:
         """Every job of the directory. Links are not followed, and not ours."""
         jobs: dict[str, _Job] = {}
-        with os.scandir(self._store.output_dir) as entries:
+        with os.scandir(self._directory) as entries:
             for entry in entries:
                 if entry.name.startswith(_REMOVED):
                     _delete(Path(entry.path))
@@ -112,7 +112,7 @@ class Retention:
                     continue
                 job = jobs.setdefault(found[1], _Job())
                 job.paths.append(Path(entry.path))
-                for path in Path(entry.path).iterdir() if entry.is_dir() else [Path(entry.path)]:
+                for path in _files(Path(entry.path)):
                     with suppress(FileNotFoundError):  # a temporary file that has its final name by now
                         facts = path.lstat()
                         job.newest, job.size = max(job.newest, facts.st_mtime), job.size + facts.st_size
@@ -132,6 +132,13 @@ class Retention:
         for target in doomed:
             _delete(target)
         return True
+
+
+def _files(path: Path) -> list[Path]:
+    """What is in a directory; of an empty one, which somebody is about to fill, and of a file, itself."""
+    with suppress(FileNotFoundError):  # another service sweeps too
+        return (path.is_dir() and [*path.iterdir()]) or [path]
+    return []
 
 
 def _delete(path: Path) -> None:

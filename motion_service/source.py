@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding, VrmClip
+from motion_service.clips import FeatureClip, PromptPlan, TextEmbedding, VrmClip, travels
 from motion_service.errors import BadRequest, MotionError
 from motion_service.live_frames import LiveFrames, append, clip_to_frames
 
@@ -33,6 +33,7 @@ class SourceRequest:
     """Where joints are to be at the end of each window: {joint: (x, y, z) m} or {"heading": (rad,)}."""
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class SourceClip:
     """What a source made, with its provenance."""

@@ -1,7 +1,8 @@
-"""Where artifacts lie, how they get there whole or not at all, and the URL that clients fetch them by.
+"""What artifacts are called, the URL that clients fetch them by, and who may.
 
-``OUTPUT_DIR/<job_id>.json`` and beside it ``OUTPUT_DIR/<job_id>/``; URL = mount path + path relative to the data root.
-Job ids are made by the server, 32 hexadecimal digits; no name in here ever comes from a user.
+``OUTPUT_DIR/<job_id>.json`` and beside it ``OUTPUT_DIR/<job_id>/``, in a directory or in a bucket; URL = mount path +
+path relative to the data root, of a bucket mount path + ``animations``. Job ids are made by the server, 32 hexadecimal
+digits; no name in here ever comes from a user.
 """
 
 from __future__ import annotations
@@ -9,32 +10,28 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
 import re
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import parse_qs
 
 from motion_service.clips import Artifact
-from motion_service.errors import NotFound, StorageFailed
+from motion_service.errors import NotFound, StorageAway, StorageFailed
 from motion_service.faults import FaultPlan
+from motion_service.store_directory import Directory
+from motion_service.store_place import Fetched, Place
 
 _JOB_ID: Final = re.compile(r"[0-9a-f]{32}")
-_PARTIAL: Final = ".partial-"
-"""Prefix of files that are still being written. What is left of a crash is swept at the next start."""
-
-MAX_FLUSHING: Final = 256
-"""Files that may wait to be brought to the disk."""
 URL_SECONDS: Final = 24 * 3600.0
 """How long a signed URL is good for."""
+AWAY_S: Final = 5.0
+"""When to come again for files that cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +56,11 @@ ARTIFACT_KINDS: Final[Mapping[str, ArtifactKind]] = {
 
 
 class ArtifactStore:
-    """The artifacts of one output directory. Safe to use from several threads: each write has a temporary file."""
+    """The artifacts of one output directory or bucket. Safe to use from several threads and by several services."""
 
     def __init__(
         self,
-        output_dir: Path,
+        output_dir: Path | str,
         data_root: Path,
         mount_path: str,
         *,
@@ -71,37 +68,44 @@ class ArtifactStore:
         durable: bool = False,
         faults: FaultPlan | None = None,
     ) -> None:
-        """With a ``secret`` URLs are signed: whoever has one may fetch that file, for :data:`URL_SECONDS`.
+        """``output_dir``: a directory under ``data_root``, or the URL of a bucket, ``s3://bucket/prefix``.
 
+        With a ``secret`` URLs are signed: whoever has one may fetch that file, for :data:`URL_SECONDS`.
         ``durable``: a file is on the disk before it is seen; else a moment later, and nobody waits for that.
+        Raises :class:`StorageFailed` for a directory that cannot be made, and for a bucket without the extra ``s3``.
         """
-        relative = output_dir.absolute().resolve().relative_to(data_root.absolute().resolve())
-        self.output_dir = output_dir
-        self._secret, self._durable, self._faults = secret, durable, faults
-        self._flushing: _Flushing | None = None
+        self._secret, self._faults = secret, faults
         self.leases = Leases()
+        self.output_dir = None if isinstance(output_dir, str) else output_dir
+        """None where it is a bucket."""
+        if isinstance(output_dir, str):
+            self.place: Place = _open_bucket(output_dir)
+            self.url_prefix = f"{mount_path}/animations"
+            return
+        relative = output_dir.absolute().resolve().relative_to(data_root.absolute().resolve())
         self.url_prefix = "/".join(part for part in (mount_path, *relative.parts) if part)
         try:
-            output_dir.mkdir(parents=True, exist_ok=True)
-            for leftover in [*output_dir.glob(f"{_PARTIAL}*"), *output_dir.glob(f"*/{_PARTIAL}*")]:
-                leftover.unlink(missing_ok=True)
-            for file in output_dir.glob("*.json"):
-                if not file.stat().st_size:  # what a power cut leaves of a file whose name came to the disk before it
-                    file.unlink(missing_ok=True)
+            self.place = Directory(output_dir, durable)
         except OSError as error:
             raise StorageFailed("the output directory cannot be written: check OUTPUT_DIR") from error
 
     def __getstate__(self) -> dict[str, object]:
-        """Another process that writes into the same directory has a thread of its own."""
-        return {**self.__dict__, "_flushing": None, "_faults": None}
+        """Another process is to break nothing."""
+        return {**self.__dict__, "_faults": None}
 
-    def path(self, job_id: str, kind: str) -> Path:
-        """Where the artifact of this kind lies or will lie."""
-        return self.output_dir / ARTIFACT_KINDS[kind].file_name.format(job_id=job_id)
+    def job_id(self, name: str) -> str:
+        """The id of a job that has a name: the same at every service that signs with the same secret, and without that
+        secret nobody can tell the name from it.
+        """
+        return hmac.digest(self._secret, f"job\n{name}".encode("utf-8", "replace"), hashlib.sha256).hex()[:32]
+
+    def locate(self, job_id: str, kind: str) -> str:
+        """Where the artifact of this kind lies or will lie: a path, or the URL of an object."""
+        return self.place.locate(_name(job_id, kind))
 
     def url(self, job_id: str, kind: str) -> str:
         """Where clients fetch it."""
-        path = f"{self.url_prefix}/{ARTIFACT_KINDS[kind].file_name.format(job_id=job_id)}"
+        path = f"{self.url_prefix}/{_name(job_id, kind)}"
         if not self._secret:
             return path
         expires = str(int(time.time() + URL_SECONDS))
@@ -123,56 +127,87 @@ class ArtifactStore:
         return base64.urlsafe_b64encode(hmac.digest(self._secret, told, hashlib.sha256)[:18]).decode()
 
     def save(self, job_id: str, kind: str, write: Callable[[Path], object]) -> Artifact:
-        """Let ``write`` fill a temporary file beside the final place, then move it there in one step.
+        """Let ``write`` fill a temporary file, then put it in its place in one step.
 
-        A reader sees the whole file or none, whenever the process ends; then only the temporary file remains. Unless
-        the store is ``durable`` the disk has it a moment later: a power cut may leave the newest files empty. Raises
-        :class:`StorageFailed` when the disk refuses.
+        A reader sees the whole file or none, whenever the process ends. Raises :class:`StorageFailed` when the disk or
+        the bucket refuses.
         """
-        name = ARTIFACT_KINDS[kind].file_name.format(job_id=job_id)
-        final = self.output_dir / name
-        partial = final.with_name(f"{_PARTIAL}{uuid.uuid4().hex}-{final.name}")
-        written = False
+        name = _name(job_id, kind)
+
         try:
-            self._strike("write", final)
-            os.makedirs(final.parent, exist_ok=True)
-            write(partial)
-            self._strike("written", partial)
-            if self._durable:
-                _flush(partial)
-            os.replace(partial, final)
-            written = True
-            if self._durable:
-                _flush(final.parent)
-            else:
-                self._flush_soon(final)
+            self.place.write(name, write if self._faults is None else self._with_faults(name, write, self._faults))
         except OSError as error:
             raise StorageFailed(f"the {kind} artifact could not be written") from error
-        finally:
-            if not written:
-                with suppress(OSError):  # a disk that refused the file may refuse this too; the next start sweeps it
-                    partial.unlink(missing_ok=True)
         return Artifact(job_id, kind, name, self.url(job_id, kind))
 
-    def _strike(self, point: Literal["write", "written"], path: Path) -> None:
-        if self._faults is not None:
-            self._faults.strike(point, path)
+    def _with_faults(self, name: str, write: Callable[[Path], object], faults: FaultPlan) -> Callable[[Path], object]:
+        def fill(partial: Path) -> None:
+            faults.strike("write", Path(self.place.locate(name)))
+            write(partial)
+            faults.strike("written", partial)
 
-    def _flush_soon(self, path: Path) -> None:
-        """Have the file brought to the disk. Behind too many others it is left to the system, which does it in time."""
-        if self._flushing is None:
-            self._flushing = _Flushing()
-        self._flushing.add(path)
+        return fill
 
-    def find(self, job_id: str, kind: str) -> Path:
-        """The finished file of a job. Raises :class:`NotFound` for anything else, symbolic links included."""
-        if not _JOB_ID.fullmatch(job_id):
-            raise NotFound("there is no such artifact")
-        path = self.path(job_id, kind)
-        linked = path.is_symlink() or (path.parent != self.output_dir and path.parent.is_symlink())
-        if linked or not path.is_file():
-            raise NotFound("there is no such artifact")
-        return path
+    def check(self) -> None:
+        """Whether files can be written. Raises :class:`StorageFailed` when that is refused, :class:`StorageAway` when
+        nobody answers."""
+        try:
+            self.place.check()
+        except TimeoutError as error:
+            raise StorageAway("the place where files lie does not answer") from error
+        except OSError as error:
+            raise StorageFailed(f"OUTPUT_DIR cannot be written: {error}") from error
+
+    def read(self, job_id: str, kind: str) -> bytes:
+        """A finished file of a job. Raises :class:`NotFound`, and :class:`StorageAway` when it cannot be read now."""
+        with reading():
+            return self.place.read(_checked_name(job_id, kind))
+
+    def fetch(self, job_id: str, kind: str) -> Fetched:
+        """The same as a file of this machine. Raises as :meth:`read` does."""
+        with reading():
+            return self.place.fetch(_checked_name(job_id, kind))
+
+    def written(self, job_id: str, kind: str) -> float:
+        """When it was written, seconds since the epoch. Raises as :meth:`read` does."""
+        with reading():
+            return self.place.written(_checked_name(job_id, kind))
+
+
+def _open_bucket(url: str) -> Place:
+    try:
+        from motion_service.store_bucket import Bucket
+
+        return Bucket(url)
+    except ImportError as error:
+        raise StorageFailed("OUTPUT_DIR is a bucket: pip install 'motion-service[s3]'") from error
+
+
+def is_job_id(text: str) -> bool:
+    """Whether it could be an id of ours."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
+def _name(job_id: str, kind: str) -> str:
+    return ARTIFACT_KINDS[kind].file_name.format(job_id=job_id)
+
+
+def _checked_name(job_id: str, kind: str) -> str:
+    """The name under an id that may be anything. Raises :class:`NotFound` for what is no id of ours."""
+    if not is_job_id(job_id):
+        raise NotFound("there is no such artifact")
+    return _name(job_id, kind)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Around what reads of a place: OSError becomes :class:`NotFound` or :class:`StorageAway`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound("there is no such artifact") from error
+    except OSError as error:
+        raise StorageAway(retry_after_s=AWAY_S) from error
 
 
 class Leases:
@@ -204,32 +239,3 @@ class Leases:
         """Whether nobody holds the job; as long as this lasts, nobody can begin to."""
         with self._lock:
             yield job_id not in self._held
-
-
-class _Flushing:
-    """The thread that waits for the disk."""
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="motion-flush")
-        self._room = threading.BoundedSemaphore(MAX_FLUSHING)
-
-    def add(self, path: Path) -> None:
-        if self._room.acquire(blocking=False):
-            self._thread.submit(self._flush, path)
-
-    def _flush(self, path: Path) -> None:
-        try:
-            with suppress(OSError):  # deleted already, or a disk that refuses: it was told when the file was written
-                _flush(path)
-                _flush(path.parent)
-        finally:
-            self._room.release()
-
-
-def _flush(path: Path) -> None:
-    """Wait until the disk has a file, or the names in a directory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

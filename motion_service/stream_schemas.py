@@ -93,6 +93,9 @@ class Start(_Message):
     still: list[LifeSign] = Field([], max_length=len(LIFE_SIGNS), description="Signs of life to leave out.")
     pose: Pose | None = Field(None, description="Begin in this pose instead of a neutral one.")
     resume_token: str | None = Field(None, max_length=MAX_TOKEN)
+    frame: int | None = Field(
+        None, ge=0, le=MAX_FRAME, description="With resume_token and pose: the frame that follows the pose."
+    )
 
     _check_prompt = field_validator("prompt")(check_text)
 

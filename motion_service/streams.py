@@ -38,7 +38,7 @@ objects that each thorough look stops them all for a fifth of a second; what the
 MAX_POSE_S: Final = 10.0
 """Longest pose that is read, s; of it the last second counts."""
 _PREFERRED: Final = ("dip", "mini")
-_NOT_RESUMED: Final = frozenset({"v", "type", "prompt", "pose", "resume_token", "encoding"})
+_NOT_RESUMED: Final = frozenset({"v", "type", "prompt", "pose", "resume_token", "encoding", "frame"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,8 @@ class Streams:
         seed = secrets.randbelow(MAX_DRAWN_SEED + 1) if start.seed is None else start.seed
         start = start.model_copy(update={"seed": seed, "provider": name})
         fitting = await self._fitting(start, seed)
+        if mark is not None and start.pose is not None and start.frame is not None:
+            mark = replace(mark, frame=start.frame, made=settled_by(start.frame, source.fps, start.fps))
         understood, idle = await self.read(start.prompt, source, seed), await self._read_idle(name, source, seed)
         if mark is None and start.pose is None:
             reel = self._beginnings.stand(source, fitting)

@@ -53,7 +53,8 @@ def configure_logging(level: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = name != "uvicorn.access"  # we write our own line per request
-    logging.getLogger("httpx").setLevel("WARNING")
+    for name in ("httpx", "botocore", "aiobotocore", "s3fs"):  # at "debug" they tell what requests are signed with
+        logging.getLogger(name).setLevel("WARNING")
 
 
 def log_event(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **facts: Any) -> None:

@@ -82,6 +82,8 @@ class TextQueue:
         """As :meth:`TextEncoder.encode`, off the event loop unless the texts are remembered."""
         if self._remembering is not None and (found := self._remembering.remembered(texts)) is not None:
             return found
+        if len(texts) == 1:
+            return [await self._together.call(texts[0])]
         return await asyncio.gather(*(self._together.call(text) for text in texts))
 
 

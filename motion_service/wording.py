@@ -62,7 +62,7 @@ _PATTERNS = (
         r"\bbackwards?\b|\brevers(?:e|es|ing)\b|\bretreat\w*\b|\brearwards?\b|\bto\s+the\s+(?:rear|back)\b",
         r"(?<!come )(?<!comes )(?<!get )(?<!gets )(?<!stand )(?<!stands )\bback(?:s|ed|ing)?\s+(?:up|away|off)\b",
         r"\b(?:step|walk|mov|go|pac|stagger|shuffl|jump|hop|edg|inch|stroll|run)\w*\s+(?:\w+\s+){0,2}?back\b",
-        "後ろ|うしろ|後ずさ|あとずさ|後じさ|後退|後方|後進|バック(?:する|し|で|ステップ)|[歩へにと](?:下が|さが)",
+        "後ろ|うしろ|後ずさ|あとずさ|後じさ|後退|後方|後進|バック(?:する|し|で|ステップ)|[歩へにと](?:下が|さが)|(?<!立ち)(?<!を)退[くかきけい]|しりぞ[くかきけい]",
     ),
     _any(
         r"\bturn(?:s|ed|ing)?\b|\bveer\w*\b|\bcurv(?:e|es|ed|ing)\b|\brotat\w+\b|\bspin(?:s|ning)?\b",

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -37,6 +38,28 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     (made,) = target.glob("*.whl")
     return made
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of an S3 server, which the environment names."""
+    from tests.buckets import s3_server
+
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(s3: str) -> str:
+    """OUTPUT_DIR of a place in its bucket where nothing is."""
+    return f"s3://motion/{uuid.uuid4().hex}/animations"
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def output_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """OUTPUT_DIR of either kind; its DATA_ROOT is ``tmp_path``."""
+    place: Path | str = tmp_path / "animations" if request.param == "directory" else request.getfixturevalue("bucket")
+    return place
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -39,6 +39,19 @@ def test_output_dir_follows_data_root_and_must_lie_in_it(monkeypatch: pytest.Mon
         Config()
 
 
+def test_output_dir_may_be_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTPUT_DIR", "s3://bucket.name/a/b/")
+    assert Config().output_dir == "s3://bucket.name/a/b"
+    for limit in ("MOTION_OUTPUT_TTL", "MOTION_OUTPUT_MAX_BYTES"):
+        with monkeypatch.context() as patch, pytest.raises(ValidationError, match="lifecycle"):
+            patch.setenv(limit, "60")
+            Config()
+    for wrong in ("gs://bucket", "s3://", "s3://B", "s3://bucket/../x", "s3://bucket//x", "s3://key:secret@bucket/x"):
+        monkeypatch.setenv("OUTPUT_DIR", wrong)
+        with pytest.raises(ValidationError, match="OUTPUT_DIR must be"):
+            Config()
+
+
 def test_empty_variables_count_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOTION_PORT", "")
     monkeypatch.setenv("MOTION_DEFAULT_FPS", "")

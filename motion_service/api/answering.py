@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from fastapi import Request
@@ -13,6 +14,9 @@ from motion_service.api.cancellation import unless_disconnected
 from motion_service.api.idempotency import KeptAnswers, fingerprint, scoped_key
 from motion_service.api.negotiation import Wish, answer_to_response, with_accepted_format
 from motion_service.api.problem import problem_responses
+from motion_service.jobs_claims import Claim, Claims
+from motion_service.schemas import MotionOptions
+from motion_service.store import ArtifactStore
 from motion_service.telemetry import job_id
 
 _FILE: Final = {"schema": {"type": "string", "format": "binary"}}
@@ -30,23 +34,30 @@ MOTION_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 """What routes that make motion declare besides their JSON."""
 
 
+Work = Callable[[Wish, str | None], Coroutine[Any, Any, Answer]]
+"""Makes what is wished, under a job id when one is given."""
+
+
 class Answering:
     """What the routes that make motion share."""
 
-    def __init__(self) -> None:
-        self._kept = KeptAnswers()
+    def __init__(self, store: ArtifactStore, defaults: MotionOptions) -> None:
+        self._store, self._defaults = store, defaults
+        self._kept, self._claims = KeptAnswers(), Claims(store)
 
-    async def respond(
-        self, request: Request, body: Wish, key: str | None, make: Callable[[Wish], Coroutine[Any, Any, Answer]]
-    ) -> Response:
+    async def respond(self, request: Request, body: Wish, key: str | None, make: Work[Wish]) -> Response:
         """The answer that ``make`` gives. ``key``: the Idempotency-Key, if one was sent. Raises what ``make`` raises,
         :class:`KeyReused`, and :class:`Cancelled` when the client has gone.
         """
         wish = with_accepted_format(body, request)
-        if key is None:
-            work = make(wish)
-        else:
-            work = self._kept.once(scoped_key(request, key), fingerprint(request, wish), lambda: make(wish))
+        work = make(wish, None) if key is None else self._once(request, wish, key, make)
         answer = await unless_disconnected(request, work)
         job_id.set(answer.job_id)  # for the log line of the request; the work had a context of its own
         return answer_to_response(answer)
+
+    def _once(self, request: Request, wish: Wish, key: str, make: Work[Wish]) -> Coroutine[Any, Any, Answer]:
+        """The answer of the job that the key names, by this replica or another."""
+        job, mark = self._store.job_id(scoped_key(request, key)), fingerprint(request, wish)
+        kind = wish.with_defaults(self._defaults).format
+        claim = Claim(mark, datetime.now(UTC).isoformat(timespec="milliseconds"), request.state.request_id)
+        return self._kept.once(job, mark, lambda: self._claims.once(job, claim, kind, lambda: make(wish, job)))

@@ -60,7 +60,10 @@ def avatar_routes(shelf: AvatarShelf) -> APIRouter:
         AVATARS_PATH,
         status_code=201,
         response_model=AvatarOut,
-        responses={200: {"model": AvatarOut, "description": "Known already"}, **problem_responses(401, 413, 422, 429)},
+        responses={
+            200: {"model": AvatarOut, "description": "Known already"},
+            **problem_responses(401, 413, 422, 429, 507),
+        },
         openapi_extra=_REQUEST_BODY,
     )
     async def upload_avatar(request: Request, response: Response) -> AvatarOut:
@@ -72,7 +75,7 @@ def avatar_routes(shelf: AvatarShelf) -> APIRouter:
         response.status_code = 201 if is_new else 200
         return _to_wire(avatar)
 
-    @router.get(AVATARS_PATH + "/{avatar_id}", response_model=AvatarOut, responses=problem_responses(401, 404))
+    @router.get(AVATARS_PATH + "/{avatar_id}", response_model=AvatarOut, responses=problem_responses(401, 404, 503))
     async def get_avatar(avatar_id: str) -> AvatarOut:
         """What is known of an avatar that was uploaded."""
         return _to_wire(await asyncio.to_thread(shelf.get, avatar_id))

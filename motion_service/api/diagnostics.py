@@ -58,7 +58,7 @@ def diagnostics_routes(diagnostics: Diagnostics, benchmark: Benchmark, origins: 
     @router.get(
         "/v1/motion/jobs/{job_id}/thumbnail",
         response_class=Response,
-        responses={200: {"content": {MEDIA_TYPE: {}}}, **problem_responses(401, 404)},
+        responses={200: {"content": {MEDIA_TYPE: {}}}, **problem_responses(401, 404, 503)},
     )
     async def get_thumbnail(job_id: str) -> Response:
         """A small picture of the poses of a job."""

@@ -22,6 +22,6 @@ def edit_routes(jobs: Jobs, answering: Answering) -> APIRouter:
     async def edit(body: EditRequest, request: Request, key: IdempotencyKey = None) -> Response:
         """A clip of your own with a part made anew. A failure is an error, never a placeholder."""
         request_id = request.state.request_id
-        return await answering.respond(request, body, key, lambda wish: jobs.edit(wish, request_id))
+        return await answering.respond(request, body, key, lambda wish, job: jobs.edit(wish, request_id, job))
 
     return router

@@ -75,7 +75,7 @@ def create_app(
     default beside the files of jobs.
     """
     lifecycle, streams = lifecycle or Lifecycle(), streams or Streams(jobs.pipeline, keys=keys)
-    benchmark = Benchmark(jobs, (records or jobs.pipeline.store.output_dir.parent) / "benchmark.json")
+    benchmark = Benchmark(jobs, (records or _beside(jobs.pipeline.store)) / "benchmark.json")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -94,7 +94,7 @@ def create_app(
         redirect_slashes=False,  # a redirect would be built from the Host header, which anybody can send
     )
     install_problem_handlers(app)
-    answering, page = Answering(), find_page()
+    answering, page = Answering(jobs.pipeline.store, jobs.pipeline.defaults), find_page()
     for routes in (_motion_routes, edit_routes, speak_routes):
         app.include_router(routes(jobs, answering))
     app.include_router(stream_routes(streams, origins))
@@ -116,6 +116,11 @@ def create_app(
     return app
 
 
+def _beside(store: ArtifactStore) -> Path:
+    """Where the files of jobs lie, or of a bucket the working directory."""
+    return Path() if store.output_dir is None else store.output_dir.parent
+
+
 def _look_at(jobs: Jobs, streams: Streams, lifecycle: Lifecycle) -> None:
     """What metrics ask when they are asked."""
     metrics.look_at(
@@ -132,7 +137,9 @@ def _motion_routes(jobs: Jobs, answering: Answering) -> APIRouter:
 
     async def answer(body: GenerateRequest, request: Request, key: str | None, route: Route) -> Response:
         request_id = request.state.request_id
-        return await answering.respond(request, body, key, lambda wish: jobs.generate(wish, route, request_id))
+        return await answering.respond(
+            request, body, key, lambda wish, job: jobs.generate(wish, route, request_id, job)
+        )
 
     @router.post("/v1/motion/generate", response_model=MotionResponse, responses=MOTION_RESPONSES)
     async def generate(body: GenerateRequest, request: Request, key: IdempotencyKey = None) -> Response:
@@ -151,14 +158,14 @@ def _motion_routes(jobs: Jobs, answering: Answering) -> APIRouter:
 
     @router.get("/v1/motion/jobs", response_model=JobList, responses=problem_responses(401, 422))
     async def list_jobs(limit: Annotated[int, Query(ge=1, le=256)] = 20) -> dict[str, Any]:
-        """Recent jobs, newest first."""
+        """Recent jobs of this replica, newest first."""
         positions = jobs.positions()
         return {"jobs": [_job_to_wire(record, positions) for record in jobs.recent(limit)]}
 
-    @router.get("/v1/motion/jobs/{job_id}", response_model=JobOut, responses=problem_responses(401, 404))
+    @router.get("/v1/motion/jobs/{job_id}", response_model=JobOut, responses=problem_responses(401, 404, 503))
     async def get_job(job_id: str) -> dict[str, Any]:
         """One job: its state and its files."""
-        return _job_to_wire(jobs.find(job_id), jobs.positions())
+        return _job_to_wire(await asyncio.to_thread(jobs.find, job_id), jobs.positions())
 
     return router
 
@@ -183,14 +190,14 @@ def _artifact_routes(store: ArtifactStore) -> APIRouter:
     def send_file(job_id: str, kind: str) -> FileResponse:
         return LeasedFile(store, job_id, kind)
 
-    @router.get(store.url_prefix + "/{job_id}.json", response_class=FileResponse, responses=problem_responses(401, 404))
+    problems = problem_responses(401, 404, 503)
+
+    @router.get(store.url_prefix + "/{job_id}.json", response_class=FileResponse, responses=problems)
     def get_answer(job_id: str) -> FileResponse:
         """The answer of a job, as it was sent."""
         return send_file(job_id, "vrm-json")
 
-    @router.get(
-        store.url_prefix + "/{job_id}/{file_name}", response_class=FileResponse, responses=problem_responses(401, 404)
-    )
+    @router.get(store.url_prefix + "/{job_id}/{file_name}", response_class=FileResponse, responses=problems)
     def get_artifact(job_id: str, file_name: str) -> FileResponse:
         """Another file of a job."""
         for kind, known in ARTIFACT_KINDS.items():

@@ -1,7 +1,8 @@
 """``Idempotency-Key``: a client that does not know whether its request arrived sends it again and gets the same job.
 
 The shape is that of https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/: the same key with
-another request is 422. Answers are kept in memory, for some minutes and up to a number of bytes; failures are not.
+another request is 422. Answers are kept in memory, for some minutes and up to a number of bytes, and then as long as
+the job's files are (:mod:`motion_service.jobs_claims`, for which this saves the way); failures are not.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Annotated, Any, Final
 from fastapi import Header, Request
 
 from motion_service.answer import Answer
-from motion_service.errors import KeyReused
+from motion_service.jobs_claims import key_reused
 from motion_service.schemas import GenerateRequest
 
 KEPT_SECONDS: Final = 300.0
@@ -30,8 +31,8 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=255,
-        description="Made by the client, another one for each motion it wants: sent again within five minutes, the "
-        "same request gets the answer of the same job.",
+        description="Made by the client, another one for each motion it wants: sent again as long as the job's files "
+        "are kept, to this replica or another one of the same store, the same request gets the answer of the same job.",
     ),
 ]
 
@@ -72,9 +73,7 @@ class KeptAnswers:
         if entry is None:
             entry = self._entries[key] = _Entry(fingerprint, asyncio.create_task(make()))
         elif entry.fingerprint != fingerprint:
-            raise KeyReused(
-                "this Idempotency-Key was used for another request: make a new one", field="Idempotency-Key"
-            )
+            raise key_reused()
         entry.waiting += 1
         try:
             answer = await asyncio.shield(entry.work)
@@ -115,9 +114,9 @@ class KeptAnswers:
 
 
 def scoped_key(request: Request, key: str) -> str:
-    """The key of one client: others, with another credential, may use the same text."""
+    """The name of the job of one client: others, with another credential, may use the same text."""
     credential = request.headers.get("authorization") or request.headers.get("x-api-key") or ""
-    return hashlib.sha256(f"{credential}\0{key}".encode()).hexdigest()
+    return f"{credential.rpartition(' ')[2]}\0{key}"
 
 
 def fingerprint(request: Request, body: GenerateRequest) -> str:

@@ -54,6 +54,12 @@ class Lifecycle:
         await asyncio.wait((started,))
         return False
 
+    async def settled(self) -> MotionError | None:
+        """The same as :meth:`problem`, but for a process that is still starting: waits until it has."""
+        if self._getting_ready is not None:
+            await asyncio.wait((self._getting_ready,))
+        return self.problem()
+
     def problem(self) -> MotionError | None:
         """Why no work should be sent here; None = send it."""
         if self.phase == "starting":

@@ -24,6 +24,8 @@ def speak_routes(jobs: Jobs, answering: Answering) -> APIRouter:
     async def speak(body: SpeakRequest, request: Request, key: IdempotencyKey = None) -> Response:
         """Motion of somebody who says a text: gestures on its beats, nods, actions at their places, then rest."""
         request_id = request.state.request_id
-        return await answering.respond(request, body, key, lambda wish: jobs.generate(wish, "generate", request_id))
+        return await answering.respond(
+            request, body, key, lambda wish, job: jobs.generate(wish, "generate", request_id, job)
+        )
 
     return router

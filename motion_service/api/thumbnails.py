@@ -34,7 +34,7 @@ class Thumbnails:
 
     def _draw(self, job_id: str) -> bytes:
         try:
-            clip = json_to_clip(self._store.find(job_id, "vrm-json").read_bytes())
-        except (OSError, BadRequest) as error:
+            clip = json_to_clip(self._store.read(job_id, "vrm-json"))
+        except BadRequest as error:
             raise NotFound("there is no picture of this job") from error
         return clip_to_thumbnail(clip)

@@ -165,6 +165,15 @@ def named_schedule(name: str, num_steps: int) -> Schedule:
     return Schedule(betas, torch.arange(num_steps))
 
 
+def shortcut_schedule(schedule: Schedule, num_steps: int) -> Schedule:
+    """``num_steps`` of ``schedule``, for a network that learned them as shortcuts (``training/shortcuts.py``).
+
+    It is told times beyond those of training, so that it knows a shortcut from a step.
+    """
+    short = respace(schedule, evenly_spaced(schedule.num_steps, num_steps))
+    return Schedule(short.betas, schedule.num_steps + torch.arange(num_steps))
+
+
 def evenly_spaced(num_steps: int, num_kept: int) -> list[int]:
     """``num_kept`` indices spread over 0 .. num_steps - 1, both ends included; a single one is the noisiest."""
     if not 1 <= num_kept <= num_steps:

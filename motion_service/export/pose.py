@@ -23,9 +23,12 @@ def unit_quats(track: Tensor) -> Tensor:
 
     One that only rounding put off unit length, as in a clip read from a file, stays as it is, so that its digits do.
     """
-    length = torch.sqrt(track.square() @ track.new_ones(4))[..., None]
-    kept = (length - 1).abs() < _ROUNDING
-    return track if bool(kept.all()) else torch.where(kept, track, normalize(track))
+    square = track.square() @ track.new_ones(4)
+    shortest, longest = torch.aminmax(square)
+    if (1 - _ROUNDING) ** 2 < float(shortest) and float(longest) < (1 + _ROUNDING) ** 2:
+        return track
+    kept = (square.sqrt() - 1).abs() < _ROUNDING
+    return torch.where(kept[..., None], track, normalize(track))
 
 
 def clip_for_body(clip: VrmClip, body: Body) -> VrmClip:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,11 @@ from torch import Tensor
 
 from motion_service.clips import VrmClip
 from motion_service.export.pose import unit_quats
-
-DECIMALS: Final = 5
-"""Digits after the point: a quaternion is off by at most 1e-5, a place by 5 um, a time by 5 us."""
+from motion_service.export.quat_text import DECIMALS, tracks_to_json
 
 
 def number_texts(values: npt.NDArray[np.floating[Any]]) -> list[bytes]:
-    """An array to the JSON texts of its numbers, the last axis fastest.
+    """An array to the JSON texts of its numbers, the last axis fastest: a place is off by 5 um, a time by 5 us at most.
 
     orjson prints the shortest text of a float32, so rounding first cuts digits.
     """
@@ -44,9 +42,9 @@ def texts_between(times: Sequence[bytes], keys: tuple[str, ...]) -> tuple[bytes,
     return tuple(texts)
 
 
-def keyframes(between: Sequence[bytes], numbers: Sequence[bytes], end: bytes = b"}]") -> orjson.Fragment:
+def keyframes(between: Sequence[bytes], numbers: Sequence[bytes]) -> orjson.Fragment:
     """One track as the JSON list ``[{"t": .., key: .., ..}, ..]``, its numbers frame after frame."""
-    text = [end] * (2 * len(between) + 1)
+    text = [b"}]"] * (2 * len(between) + 1)
     text[:-1:2], text[1::2] = between, numbers
     return orjson.Fragment(b"".join(text))
 
@@ -54,7 +52,13 @@ def keyframes(between: Sequence[bytes], numbers: Sequence[bytes], end: bytes = b
 @lru_cache(maxsize=16)
 def _texts_between(num_frames: int, fps: float, keys: tuple[str, ...]) -> tuple[bytes, ...]:
     """The same for clips: all of a length and rate share it."""
-    return texts_between(number_texts(np.arange(num_frames) / fps), keys)
+    return texts_between(_times(num_frames, fps), keys)
+
+
+@lru_cache(maxsize=16)
+def _times(num_frames: int, fps: float) -> tuple[bytes, ...]:
+    """When the frames of a clip are, s."""
+    return tuple(number_texts(np.arange(num_frames) / fps))
 
 
 def _track(clip: VrmClip, track: Tensor, *keys: str) -> orjson.Fragment:
@@ -63,21 +67,12 @@ def _track(clip: VrmClip, track: Tensor, *keys: str) -> orjson.Fragment:
     return keyframes(between, number_texts(track.detach().float().cpu().numpy()))
 
 
-@lru_cache(maxsize=8)
-def _texts_of_tracks(num_frames: int, fps: float, bones: tuple[str, ...]) -> tuple[bytes, ...]:
-    """What stands before each number of ``{bone: [{"t": .., "x": .., ..}, ..], ..}``."""
-    first, *later = _texts_between(num_frames, fps, ("x", "y", "z", "w"))
-    starts = (b'"' + bone.encode() + b'":' + first for bone in bones)
-    texts = [text for start in starts for text in (b"}]," + start, *later)]
-    texts[0] = b"{" + texts[0].removeprefix(b"}],")
-    return tuple(texts)
-
-
 def _rotations(clip: VrmClip) -> orjson.Fragment:
     """The tracks of all bones, written at once."""
-    tracks = unit_quats(torch.stack([*clip.rotations.values()]))  # (J, T, 4)
-    between = _texts_of_tracks(clip.num_frames, clip.fps, tuple(clip.rotations))
-    return keyframes(between, number_texts(tracks.detach().float().cpu().numpy()), b"}]}")
+    tracks = unit_quats(torch.stack([*clip.rotations.values()])).detach().float().cpu().numpy()  # (J, T, 4)
+    lists = tracks_to_json(tracks, _times(clip.num_frames, clip.fps))
+    fields = (b'"' + bone.encode() + b'":' + text for bone, text in zip(clip.rotations, lists, strict=True))
+    return orjson.Fragment(b"{" + b",".join(fields) + b"}")
 
 
 def clip_to_fragments(clip: VrmClip) -> dict[str, Any]:

@@ -103,14 +103,23 @@ def features_to_root(features: Tensor, start: RootStart | None = None) -> tuple[
 
     The first frame stands at ``start``, by default the origin, facing +Z.
     """
-    start = start or RootStart()
+    angle, root = _features_to_facing(features, start or RootStart())
+    return yaw_to_quat(angle), root
+
+
+def _features_to_facing(features: Tensor, start: RootStart) -> tuple[Tensor, Tensor]:
+    """Angle (..., T) in rad about +Y of the turn from the world to the facing frame, and pelvis positions."""
     rates = torch.cat([torch.zeros_like(features[..., :1, :3]), features[..., :-1, :3]], dim=-2)
-    half = torch.cumsum(rates[..., 0], dim=-1) - start.heading / 2
-    r = yaw_to_quat(2 * half)
-    step = torch.stack([rates[..., 1], torch.zeros_like(half), rates[..., 2]], dim=-1)
-    root = torch.cumsum(quat_rotate(quat_conjugate(r), step), dim=-2)
-    root = torch.stack([root[..., 0] + start.x, features[..., 3], root[..., 2] + start.z], dim=-1)
-    return r, root
+    angle = 2 * torch.cumsum(rates[..., 0], dim=-1) - start.heading
+    x, z = _to_world(angle, rates[..., 1], rates[..., 2])
+    way = torch.cumsum(torch.stack([x, z], dim=-1), dim=-2)
+    return angle, torch.stack([way[..., 0] + start.x, features[..., 3], way[..., 1] + start.z], dim=-1)
+
+
+def _to_world(angle: Tensor, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """x and z of vectors, turned back by the angle of their facing frame."""
+    sine, cosine = torch.sin(angle), torch.cos(angle)
+    return cosine * x - sine * z, sine * x + cosine * z
 
 
 def features_to_end(features: Tensor, start: RootStart | None = None) -> RootStart:
@@ -123,11 +132,11 @@ def features_to_end(features: Tensor, start: RootStart | None = None) -> RootSta
 
 def features_to_joints(features: Tensor, start: RootStart | None = None) -> Tensor:
     """Joint positions (..., T, 22, 3) m from the POSITIONS slice of de-normalised features (..., T, 263), float32."""
-    r, root = features_to_root(features, start)
-    joints = features[..., POSITIONS].unflatten(-1, (NUM_JOINTS - 1, 3))
-    joints = quat_rotate(quat_conjugate(r)[..., None, :], joints)
-    flat = root * root.new_tensor([1.0, 0.0, 1.0])
-    return torch.cat([root[..., None, :], joints + flat[..., None, :]], dim=-2)
+    angle, root = _features_to_facing(features, start or RootStart())
+    x, y, z = features[..., POSITIONS].unflatten(-1, (NUM_JOINTS - 1, 3)).unbind(-1)  # (..., T, 21)
+    x, z = _to_world(angle[..., None], x, z)
+    joints = torch.stack([x + root[..., :1], y, z + root[..., 2:]], dim=-1)
+    return torch.cat([root[..., None, :], joints], dim=-2)
 
 
 def features_to_joints_by_rotation(features: Tensor, skeleton_offsets: Tensor) -> Tensor:

@@ -26,21 +26,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from motion_service.clips import FeatureClip, VrmClip
 from motion_service.geometry.kinematics import forward_kinematics
-from motion_service.geometry.planes import Planes, multiply, to_planes, to_tensor, turn_about, unroll
+from motion_service.geometry.planes import Planes, length, multiply, to_planes, to_tensor, turn_about, unroll
+from motion_service.geometry.planes import forward_kinematics as forward_kinematics_planes
+from motion_service.geometry.planes import quat_to_rot6d as quat_to_rot6d_planes
 from motion_service.geometry.planes import rot6d_to_quat as rot6d_to_quat_planes
-from motion_service.geometry.rotation import (
-    quat_multiply,
-    quat_rotate,
-    quat_to_rot6d,
-    quat_twist_angle,
-    rot6d_to_quat,
-    yaw_to_quat,
-)
+from motion_service.geometry.rotation import quat_multiply, quat_twist_angle, rot6d_to_quat, yaw_to_quat
 from motion_service.humanoid import (
     CANONICAL_BONES,
     CANONICAL_HIPS_HEIGHT,
@@ -72,7 +68,11 @@ _UP: Final = torch.tensor([0.0, 1.0, 0.0])
 _REST: Final = torch.tensor(CANONICAL_REST)
 OFFSETS: Final = _REST - _REST[[max(p, 0) for p in CANONICAL_PARENTS]]
 """(21, 3) rest offset of each canonical bone from its parent, m; zero for the hips."""
+OFFSET_PLANES: Final = to_planes(OFFSETS)[..., None]
+"""(3, 21, 1) the same for :mod:`motion_service.geometry.planes`."""
 _CONTACT_INDEX: Final = [canonical_index(bone) for bone in CONTACT_BONES]
+CONTACT_REST: Final = _REST[_CONTACT_INDEX, 1:2].numpy()
+"""(4, 1) height of the contact joints when the sole lies on the floor, m."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,31 +108,59 @@ def heading(hips_quat: Tensor) -> Tensor:
 
 def bones_to_features(local: Tensor, hips: Tensor, fps: float = VRM_FPS) -> tuple[Tensor, RootStart]:
     """Canonical bone rotations (T, 21, 4) and hips positions (T, 3) to features (T, 260) and the starting place."""
-    positions, _ = canonical_fk(local, hips)
-    yaw = heading(local[:, 0])  # (T,)
-    unturn = yaw_to_quat(-yaw)  # (T, 4)
-    yaw_step = torch.zeros_like(yaw)
-    yaw_step[1:] = torch.remainder(yaw[1:] - yaw[:-1] + torch.pi, 2 * torch.pi) - torch.pi
-    root_step = torch.zeros_like(hips)
-    root_step[1:] = quat_rotate(unturn[1:], hips[1:] - hips[:-1])
-    step = torch.zeros_like(positions)
-    step[1:] = quat_rotate(unturn[1:, None], positions[1:] - positions[:-1])
-    flat = hips * hips.new_tensor([1.0, 0.0, 1.0])
-    facing = quat_rotate(unturn[:, None], positions - flat[:, None])
-    features = torch.cat(
-        [
-            yaw_step[:, None] * fps,
-            root_step[:, [0, 2]] * fps,
-            hips[:, 1:2],
-            quat_to_rot6d(quat_multiply(unturn, local[:, 0])),
-            quat_to_rot6d(local[:, 1:]).flatten(1),
-            facing.flatten(1),
-            step.flatten(1) * fps,
-            foot_contacts(positions, fps),
-        ],
-        dim=1,
-    )
-    return features, RootStart(float(yaw[0]), float(hips[0, 0]), float(hips[0, 2]))
+    turns, root = to_planes(local.transpose(0, 1)), to_planes(hips)  # (4, 21, T), (3, T)
+    positions, _ = forward_kinematics_planes(turns, root, OFFSET_PLANES, CANONICAL_PARENTS)
+    features = torch.from_numpy(planes_to_features(turns, positions, fps)).T.contiguous()
+    return features, RootStart(float(_heading_planes(turns[:, 0, :1])[0]), float(hips[0, 0]), float(hips[0, 2]))
+
+
+def planes_to_features(local: Planes, positions: Planes, fps: float = VRM_FPS) -> Planes:
+    """Features (260, T) of bone rotations (4, 21, T) and where they put the bones, (3, 21, T)."""
+    yaw = _heading_planes(local[:, 0])  # (T,)
+    features = np.zeros((VRM_WIDTH, len(yaw)), local.dtype)
+    features[YAW_RATE, 1:] = _wrapped(yaw[1:] - yaw[:-1]) * fps
+    unturned = multiply(turn_about(_UP.numpy()[:, None], -yaw), local[:, 0])
+    rotations = features[HIPS_ROT6D.start : LOCAL_ROT6D.stop].reshape(NUM_BONES, 6, -1)
+    rotations[0], rotations[1:] = quat_to_rot6d_planes(unturned), quat_to_rot6d_planes(local[:, 1:]).swapaxes(0, 1)
+    sine, cosine = np.sin(yaw), np.cos(yaw)
+    x, y, z = positions
+    places = features[POSITIONS].reshape(NUM_BONES, 3, -1)
+    places[:, 1] = y
+    places[:, 0], places[:, 2] = _unturn(x - x[0], z - z[0], sine, cosine)
+    rates = features[VELOCITIES].reshape(NUM_BONES, 3, -1)[..., 1:]
+    step = (positions[..., 1:] - positions[..., :-1]) * local.dtype.type(fps)
+    rates[:, 1] = step[1]
+    rates[:, 0], rates[:, 2] = _unturn(step[0], step[2], sine[1:], cosine[1:])
+    features[ROOT_VELOCITY, 1:] = rates[0, ::2]
+    features[ROOT_HEIGHT] = y[0]
+    features[CONTACTS] = planted(positions.take(_CONTACT_INDEX, axis=1), fps)
+    return features
+
+
+def planted(feet: Planes, fps: float) -> npt.NDArray[np.bool_]:
+    """The labels (4, T) of :func:`foot_contacts` by the places (3, 4, T) of the joints in :data:`CONTACT_BONES`."""
+    speed = np.zeros_like(feet[0])
+    if feet.shape[-1] > 1:
+        step = length(feet[..., 1:] - feet[..., :-1]) * fps
+        speed[:, 0], speed[:, -1] = step[:, 0], step[:, -1]
+        speed[:, 1:-1] = np.minimum(step[:, 1:], step[:, :-1])
+    down: npt.NDArray[np.bool_] = (feet[1] - CONTACT_REST < CONTACT_HEIGHT) & (speed < CONTACT_SPEED)
+    return down
+
+
+def _heading_planes(hips_quat: Planes) -> Planes:
+    """:func:`heading` (...) of (4, ...)."""
+    return _wrapped(2 * np.arctan2(hips_quat[1], hips_quat[3]))
+
+
+def _wrapped(angle: Planes) -> Planes:
+    """The same angle in -pi..pi."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
+def _unturn(x: Planes, z: Planes, sine: Planes, cosine: Planes) -> tuple[Planes, Planes]:
+    """x and z of vectors turned back by a heading."""
+    return cosine * x - sine * z, sine * x + cosine * z
 
 
 def features_to_places(features: Tensor, start: RootStart | Tensor, fps: float = VRM_FPS) -> Tensor:

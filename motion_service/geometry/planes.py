@@ -30,7 +30,8 @@ _NEAR: Final = 0.5
 
 def to_planes(tensor: Tensor, dtype: type[np.floating[Any]] | None = None) -> Planes:
     """(..., n) on the CPU to (n, ...)."""
-    return np.ascontiguousarray(np.moveaxis(tensor.numpy(), -1, 0), dtype=dtype)
+    numbers = tensor.numpy()
+    return np.ascontiguousarray(numbers.transpose(-1, *range(numbers.ndim - 1)), dtype=dtype)
 
 
 def to_tensor(planes: Planes) -> Tensor:
@@ -170,30 +171,46 @@ def unroll(q: Planes, before: Planes | None = None) -> Planes:
 
 
 def rotmat_to_quat(rows: Sequence[Sequence[Planes]]) -> Planes:
-    """Three rows of a rotation matrix, each of three numbers (...), to quaternions (4, ...), w >= 0; the
-    best-conditioned of four formulas (Shepperd 1978)."""
+    """Three rows of a rotation matrix, each of three numbers (...), to quaternions (4, ...), w >= 0.
+
+    Up to 140 degrees or so by the one formula that is sound there, beyond by the best-conditioned of four (Shepperd
+    1978).
+    """
     (m00, m01, m02), (m10, m11, m12), (m20, m21, m22) = rows
-    squares = np.array([1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22, 1 + m00 + m11 + m22])
+    square = 1 + m00 + m11 + m22  # 4 w^2
+    q = unit(np.array([m21 - m12, m02 - m20, m10 - m01, square]))
+    far = square < _NEAR
+    if far.any():
+        q[:, far] = _best_quat([[part[far] for part in row] for row in rows])
+    return q
+
+
+def _best_quat(rows: Sequence[Sequence[Planes]]) -> Planes:
+    """:func:`rotmat_to_quat` of (N,) numbers by the formula that divides by the largest component."""
+    (m00, m01, m02), (m10, m11, m12), (m20, m21, m22) = rows
+    xx, yy, zz, ww = 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22, 1 + m00 + m11 + m22
     xy, xz, yz, xw, yw, zw = m01 + m10, m02 + m20, m12 + m21, m21 - m12, m02 - m20, m10 - m01
-    xx, yy, zz, ww = squares
-    table = np.array([xx, xy, xz, xw, xy, yy, yz, yw, xz, yz, zz, zw, xw, yw, zw, ww])  # row i = 4 q_i * q
-    table = table.reshape(4, 4, *squares.shape[1:])
-    q = unit(np.take_along_axis(table, squares.argmax(0)[None, None], axis=0)[0])
+    table = np.array([[xx, xy, xz, xw], [xy, yy, yz, yw], [xz, yz, zz, zw], [xw, yw, zw, ww]])  # row i = 4 q_i * q
+    largest = np.array([xx, yy, zz, ww]).argmax(0)
+    q = unit(table[largest, :, np.arange(len(largest))].T)
     return np.where(q[3] < 0, -q, q)
 
 
 def rot6d_to_quat(rot6d: Planes) -> Planes:
-    """First two columns of a matrix (6, ...), not necessarily orthonormal, to quaternions (4, ...).
-
-    Up to 140 degrees or so by the one formula of :func:`rotmat_to_quat` that is sound there.
-    """
+    """First two columns of a matrix (6, ...), not necessarily orthonormal, to quaternions (4, ...)."""
     a, b = unit(rot6d[:3]), rot6d[3:]
     b = unit(b - dot(a, b) * a)
-    c = cross(a, b)
-    square = 1 + a[0] + b[1] + c[2]  # 4 w^2
-    q = unit(np.array([b[2] - c[1], c[0] - a[2], a[1] - b[0], square]))
-    far = square < _NEAR
-    return np.where(far, rotmat_to_quat([*zip(a, b, c, strict=True)]), q) if far.any() else q
+    return rotmat_to_quat([*zip(a, b, cross(a, b), strict=True)])
+
+
+def quat_to_rot6d(q: Planes) -> Planes:
+    """Quaternions to the first two columns (6, ...) of their matrices."""
+    x, y, z, w = q
+    doubled = 2 * q[:3]
+    xx, yy, zz = doubled * q[:3]
+    xy, xz, yz = doubled[0] * y, doubled[0] * z, doubled[1] * z
+    xw, yw, zw = doubled * w
+    return np.array([1 - (yy + zz), xy + zw, xz - yw, xy - zw, 1 - (xx + zz), yz + xw])
 
 
 # --- trees of bones ---------------------------------------------------------------------------------------------------

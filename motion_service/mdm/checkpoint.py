@@ -2,7 +2,8 @@
 
 The tensors are the network's parameters (fp16) plus ``feature_mean`` (F,), ``feature_std`` (F,) and ``first_prefix``
 (C, F), which stands before the first window and is normalised; where config.json has a ``reader``, its tensors too
-(``reader.*``, fp16). Only safetensors are read: nothing in a checkpoint can run code.
+(``reader.*``, fp16). Large matrices of the network may be rounded to 8 bits (``eight_bits.py``). Only safetensors are
+read: nothing in a checkpoint can run code.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from motion_service.errors import CheckpointMismatch, CheckpointMissing
+from motion_service.mdm.eight_bits import from_eight_bits, to_eight_bits
 from motion_service.mdm.network import Denoiser, NetworkSpec
 from motion_service.mdm.reader import TextReader
 from motion_service.mdm.trust import file_sha256
@@ -64,17 +66,22 @@ class CheckpointConfig:
     """Anything else, JSON values: name, data, training facts."""
     reader: ReaderSpec | None = None
     """Shape of its text reader, if it has one."""
+    short_steps: int = 0
+    """How many steps it can take as learned shortcuts, without noise and with guidance already in them; 0 = none."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.fps > 0 or not self.guidance >= 0:
             raise ValueError("steps and fps must be positive, guidance must not be negative")
+        if not 0 <= self.short_steps < self.steps:
+            raise ValueError("short_steps must be fewer than steps")
 
     def to_json(self) -> dict[str, Any]:
         return {
             **self.about,
             "format": FORMAT,
             "network": self.network.to_json(),
-            "diffusion": {"steps": self.steps, "schedule": self.schedule},
+            "diffusion": {"steps": self.steps, "schedule": self.schedule}
+            | ({"short_steps": self.short_steps} if self.short_steps else {}),
             "text_encoder": self.text_encoder,
             "features": self.features,
             "fps": self.fps,
@@ -95,6 +102,7 @@ class CheckpointConfig:
             network=NetworkSpec.from_json(rest.pop("network")),
             steps=int(diffusion["steps"]),
             schedule=str(diffusion["schedule"]),
+            short_steps=int(diffusion.get("short_steps", 0)),
             text_encoder=str(rest.pop("text_encoder")),
             features=str(rest.pop("features")),
             fps=float(rest.pop("fps")),
@@ -131,10 +139,15 @@ def load_checkpoint(directory: Path) -> Checkpoint:
     _verify_sums(directory)
     try:
         config = CheckpointConfig.from_json(json.loads((directory / CONFIG).read_text(encoding="utf-8")))
-        tensors = {name: tensor.float() for name, tensor in load_file(directory / WEIGHTS).items()}
     except KeyError as error:
         raise CheckpointMismatch(f"checkpoint {directory.name!r}: {CONFIG} has no field {error}") from error
-    except (ValueError, TypeError, AttributeError, SafetensorError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointMismatch(f"checkpoint {directory.name!r}: {error}") from error
+    try:
+        tensors = from_eight_bits(load_file(directory / WEIGHTS))
+    except KeyError as error:
+        raise CheckpointMismatch(f"checkpoint {directory.name!r}: {WEIGHTS} has no {error}") from error
+    except (RuntimeError, SafetensorError) as error:
         raise CheckpointMismatch(f"checkpoint {directory.name!r}: {error}") from error
     network = Denoiser(config.network).eval().requires_grad_(False)
     reader = _new_reader(config)
@@ -154,11 +167,14 @@ def write_checkpoint(
     feature_std: Tensor,
     first_prefix: Tensor,
     reader: TextReader | None = None,
+    *,
+    eight_bits: bool = False,
 ) -> None:
     """Write the three files that :func:`load_checkpoint` reads: parameters in fp16, the rest in float32.
 
-    Shapes as in :class:`Checkpoint`. Raises CheckpointMismatch before anything is written when a tensor has another
-    shape, is not finite (in fp16 too) or ``feature_std`` is not positive.
+    Shapes as in :class:`Checkpoint`. ``eight_bits``: large matrices of the network in 8 bits instead. Raises
+    CheckpointMismatch before anything is written when a tensor has another shape, is not finite (in fp16 too) or
+    ``feature_std`` is not positive.
     """
     if network.spec != config.network:
         raise CheckpointMismatch("the network was not built from config.network")
@@ -174,6 +190,8 @@ def write_checkpoint(
     if broken or bool((tensors["feature_std"] <= 0).any()):
         raise CheckpointMismatch(f"not finite: {', '.join(broken) or 'none'}; feature_std must be positive")
     directory.mkdir(parents=True, exist_ok=True)
+    if eight_bits:  # not the reader, whose rows hold flags of 1 beside embeddings of 0.04
+        tensors |= to_eight_bits({name: tensors[name] for name in network.state_dict()})
     save_file(tensors, directory / WEIGHTS)
     (directory / WEIGHTS).chmod(0o644)  # the library writes 0600, which another user of a container cannot read
     text = json.dumps(config.to_json(), indent=2, sort_keys=True, ensure_ascii=False)

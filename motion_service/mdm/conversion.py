@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -65,13 +65,23 @@ def read_part(file: Path, prefer_average: bool) -> tuple[str, str, dict[str, Ten
 
     ``model_avg`` when it is preferred and there, else ``model``, else the plain names. Raises CheckpointMismatch.
     """
+    wanted = ("model_avg", "model", FLAT) if prefer_average else ("model", FLAT, "model_avg")
+    return _read_first(file, wanted)
+
+
+def read_named_part(file: Path, part: str) -> dict[str, Tensor]:
+    """One part of a conversion by its name. Raises CheckpointMismatch."""
+    return _read_first(file, (part,))[2]
+
+
+def _read_first(file: Path, wanted: Sequence[str]) -> tuple[str, str, dict[str, Tensor]]:
+    """The first of the ``wanted`` parts that there is, as in :func:`read_part`."""
     try:
         with safe_open(file, framework="pt") as stored:
             about = stored.metadata() or {}
             parts = part_names(about)
             if not parts:
                 raise CheckpointMismatch(f"{file.name} was not made by `motion convert`: convert the model*.pt again")
-            wanted = ("model_avg", "model", FLAT) if prefer_average else ("model", FLAT, "model_avg")
             part = next(name for name in wanted if name in parts)
             prefix = "" if part == FLAT else part + "."
             names = [name for name in stored.keys() if name.startswith(prefix)]

@@ -34,7 +34,8 @@ from motion_service.mdm.trust import file_sha256, find_trust, parse_sha256, reco
 
 SAFE_TORCH: Final = (2, 10)
 """From here on ``weights_only`` has no known hole (plan: torch below 2.10)."""
-_PARTS: Final = ("model", "model_avg")
+_PARTS: Final = ("model", "model_avg", "movement_encoder", "text_encoder", "motion_encoder")
+"""Parts of MDM's checkpoints, and of the published evaluator's ``finest.tar``."""
 _TIMEOUT_S: Final = 300.0
 _CPU_SECONDS: Final = 240
 _SPARE_BYTES: Final = 4 << 30

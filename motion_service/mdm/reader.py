@@ -28,6 +28,8 @@ PLAIN_STYLE: Final = "normal"
 WELCOME_STYLES: Final = frozenset([PLAIN_STYLE, "active", "feminine", "masculine", "youthful"])
 """What may be drawn when the text names no style: nobody wants to be bowed at angrily, or run at with arms spread like
 a happy child, without having asked."""
+UNCLEAR_STYLES: Final = frozenset(["masculine", "youthful"])
+"""Of these not for waving: hands then move so little that it looks like raising them (docs/training.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,8 @@ class TextReader(nn.Module):
         best = rows[int(shares.argmax())]
         if self._style[best] != PLAIN_STYLE:
             return [best], (1.0,)
-        welcome = torch.tensor([self._style[row] in WELCOME_STYLES for row in rows])
+        waves = self._group[best][0].startswith("wave")
+        styles = WELCOME_STYLES - UNCLEAR_STYLES if waves else WELCOME_STYLES
+        welcome = torch.tensor([self._style[row] in styles for row in rows])
         weights = shares**OPENNESS * welcome
         return rows, tuple((weights.cumsum(0) / weights.sum()).tolist())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from motion_service import metrics
 from motion_service.clips import TextEmbedding
-from motion_service.diffusion.schedule import Schedule, Step, Variance, evenly_spaced, respace
+from motion_service.diffusion.schedule import Schedule, Step, Variance, evenly_spaced, respace, shortcut_schedule
 from motion_service.engine.guard import Engine
 from motion_service.engine.run import Priority, SamplingRun
 from motion_service.errors import NonFiniteOutput
@@ -139,6 +139,11 @@ def schedule_to_steps(
     """The steps of ancestral sampling, or of DDIM without fresh noise."""
     steps: Iterable[Step] = schedule.descending_ddim() if deterministic else schedule.descending(variance)
     return tuple(steps)
+
+
+def shortcut_steps(schedule: Schedule, num_steps: int) -> tuple[Step, ...]:
+    """The steps of a network that learned so many shortcuts through ``schedule``; none for 0."""
+    return schedule_to_steps(shortcut_schedule(schedule, num_steps), deterministic=True) if num_steps else ()
 
 
 def window_seed(seed: int, index: int) -> int:

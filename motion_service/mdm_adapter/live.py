@@ -159,7 +159,7 @@ class LiveDiffusionSource(EditingDiffusionSource):
             state.rows[-self.context_frames :],
             window_seed(order.seed, state.frame),
             sampling.steps,
-            sampling.guidance,
+            sampling.scale,
             order_to_urgency(order),
         )
         return window

@@ -23,7 +23,14 @@ from motion_service.errors import CheckpointMismatch
 from motion_service.features.vrm_native import CONTACTS
 from motion_service.mdm.checkpoint import Checkpoint
 from motion_service.mdm.reader import Meaning, Reading, TextReader
-from motion_service.mdm_adapter.clip_work import ClipWork, StepTable, Urgency, sample_clip, window_seed
+from motion_service.mdm_adapter.clip_work import (
+    ClipWork,
+    StepTable,
+    Urgency,
+    sample_clip,
+    shortcut_steps,
+    window_seed,
+)
 from motion_service.mdm_adapter.cues import Cue, cues_to_windows, plan_to_cues
 from motion_service.mdm_adapter.residents import EngineSettings, add_network
 from motion_service.mdm_adapter.stopwatch import Stopwatch
@@ -47,6 +54,8 @@ class Sampling:
     """DDIM without fresh noise instead of ancestral sampling."""
     steps: tuple[Step, ...]
     """What that comes to."""
+    scale: float
+    """What the network's answers with and without text are combined with: ``guidance``, or 1 where it learned that."""
 
 
 class DiffusionSource:
@@ -66,6 +75,7 @@ class DiffusionSource:
         """Raises CheckpointMismatch when the checkpoint wants other features, another encoder or no windows."""
         self._schedule = _check_fit(checkpoint, encoder)
         self._table = StepTable(self._schedule)
+        self._shortcuts = shortcut_steps(self._schedule, checkpoint.config.short_steps)
         settings = settings or EngineSettings()
         self.name = name
         self._config = checkpoint.config
@@ -80,7 +90,8 @@ class DiffusionSource:
         self._first_prefix = checkpoint.first_prefix  # (C, F), on the CPU
         network = checkpoint.config.network
         longest = network.context_frames + network.predict_frames
-        self._models = add_network(worker, name, self._network, self._schedule.num_steps, longest, settings, 1)
+        num_times = self._schedule.num_steps + len(self._shortcuts)
+        self._models = add_network(worker, name, self._network, num_times, longest, settings, 1)
 
     async def generate(self, request: SourceRequest) -> SourceClip:
         """One clip of round(seconds * fps) frames. Raises GenerationFailed; ModelUnavailable without an encoder."""
@@ -96,7 +107,7 @@ class DiffusionSource:
         parts, prefix = [], self._first_prefix
         for index, (cue, frames) in enumerate(spans):
             window, waited_s = await self.sample_window(
-                readings[cue].embedding, prefix, window_seed(request.seed, index), sampling.steps, sampling.guidance
+                readings[cue].embedding, prefix, window_seed(request.seed, index), sampling.steps, sampling.scale
             )
             watch.waited(waited_s)
             parts.append(continue_smoothly(prefix[None], window[None])[0, :frames])
@@ -162,12 +173,14 @@ class DiffusionSource:
             warnings += (f"target_joints: {self.name} takes no targets; they were left out",)
         if request.official_noise:
             warnings += (f"noise: the official draws are for official weights; {self.name} draws its own",)
+        is_short = steps == len(self._shortcuts) and guidance == self._config.guidance and not is_ddim
         sampling = Sampling(
             self._table.schedule(steps),
             guidance,
             torch.Generator().manual_seed(request.seed),
             is_ddim,
-            self._table.steps(steps, deterministic=is_ddim),
+            self._shortcuts if is_short else self._table.steps(steps, deterministic=is_ddim),
+            1.0 if is_short else guidance,
         )
         return sampling, warnings
 

@@ -142,6 +142,15 @@ _TAUGHT: Final = frozenset("nod shake-head shrug think clap look stretch salute 
 _BEFORE: Final[Mapping[str, str]] = {"nod": "respond", "call": "call"}
 """What came nearest to those, where :data:`_NEAREST` does not say."""
 
+_STANDS_IN: Final[Mapping[str, tuple[str, str]]] = {  # name: the name and the words of another
+    "walk-back": ("walk", "a person walks"), "walk-left": ("walk", "a person walks"),
+    "walk-right": ("walk", "a person walks"), "turn-left": ("walk", "a person walks"),
+    "turn-right": ("walk", "a person walks"), "dash": ("run", "a person runs"),
+    "bye": ("wave-right", "a person waves the right hand"), "byebye": ("wave-right", "a person waves the right hand"),
+    "kick": ("soccer-kick", "a person kicks a ball"), "slash": ("sword", "a person fights with a sword"),
+}  # fmt: skip
+"""What a checkpoint with fewer actions does instead."""
+
 _BY_WORDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {  # the kinds of an action that words tell apart
     "wave": (
         ("byebye", r"\bbye[\s-]?bye\b|\b(?<!good)(?<!good )(?<!good-)byes?\b|[ばバ][いイ][ばバ][いイーぁ]"),
@@ -181,7 +190,14 @@ def fine_action(
     Sides that the text does not name are the right one, as most people are right-handed. ``known``: the names that the
     checkpoint was trained with; None = all there are.
     """
-    words = words.lower()
+    fine = _fine_action(action, detail, words.lower(), known)
+    if known is None or fine.name is None or fine.name in known or fine.name not in _STANDS_IN:
+        return fine
+    return FineAction(*_STANDS_IN[fine.name], exact=False)
+
+
+def _fine_action(action: str | None, detail: Collection[str], words: str, known: Collection[str] | None) -> FineAction:
+    """The same before a checkpoint lacks the name."""
     if action is None:
         return FineAction(_first(_UNNAMED, words))
     if action == CALM:
@@ -195,7 +211,7 @@ def fine_action(
     if action in _NEAREST:
         nearest, added = _NEAREST[action]
         likewise = (*added, *(set(detail) & {"left", "right", "both"}))
-        return FineAction(fine_action(nearest, likewise, "", known).name, caption(nearest, likewise), exact=False)
+        return FineAction(_fine_action(nearest, likewise, "", known).name, caption(nearest, likewise), exact=False)
     if action == "wave" and (bye := _first(_BY_WORDS["wave"], words)):
         return FineAction("wave-both" if "both" in detail else bye)
     if action in ("wave", "raise"):

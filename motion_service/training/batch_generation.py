@@ -22,7 +22,7 @@ from torch import Tensor
 from motion_service.clips import FeatureClip, TextEmbedding, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly, rollout
 from motion_service.diffusion.samplers import guided, sample_ddim, sample_ddpm
-from motion_service.diffusion.schedule import Schedule, evenly_spaced, named_schedule, respace
+from motion_service.diffusion.schedule import Schedule, evenly_spaced, named_schedule, respace, shortcut_schedule
 from motion_service.errors import BadRequest, CheckpointMismatch
 from motion_service.features.vrm_native import CONTACTS, features_to_vrm
 from motion_service.mdm.checkpoint import Checkpoint
@@ -144,7 +144,16 @@ class BatchGenerator:
         self._batch = batch
         self._network = checkpoint.network.to(device)
         self.ddim = ddim
-        self._schedule = _shortened(named_schedule(checkpoint.config.schedule, checkpoint.config.steps), steps)
+        whole = named_schedule(checkpoint.config.schedule, checkpoint.config.steps)
+        self._schedule = _shortened(whole, steps)
+        self._scale = self.guidance
+        if (
+            steps
+            and steps == checkpoint.config.short_steps
+            and self.guidance == checkpoint.config.guidance
+            and not ddim
+        ):
+            self._schedule, self._scale, self.ddim = shortcut_schedule(whole, steps), 1.0, True
 
     @property
     def steps(self) -> int:
@@ -211,7 +220,7 @@ class BatchGenerator:
 
         start = noise(prefix.new_empty(len(embeddings), spec.predict_frames, spec.features))
         sample = sample_ddim if self.ddim else sample_ddpm
-        return continue_smoothly(prefix, sample(guided(denoise, self.guidance), start, self._schedule, noise))
+        return continue_smoothly(prefix, sample(guided(denoise, self._scale), start, self._schedule, noise))
 
     def _tokens(self, embeddings: Sequence[TextEmbedding]) -> tuple[Tensor, Tensor]:
         """Embeddings padded to one length: tokens (B, L, E), mask (B, L)."""

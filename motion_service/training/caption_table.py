@@ -114,6 +114,8 @@ class CaptionTable(nn.Module):
     embeddings: Tensor
     index: Tensor
     counts: Tensor
+    typical: Tensor
+    has_typical: Tensor
 
     def __init__(self, embeddings: Tensor, keys: Sequence[str], index: Tensor, encoder: str) -> None:
         """``embeddings`` (N, E), ``index`` (K, 2, M) as in the file. Raises BadRequest for a key without captions."""
@@ -126,6 +128,8 @@ class CaptionTable(nn.Module):
         self.register_buffer("embeddings", embeddings.float(), persistent=False)
         self.register_buffer("index", index.long(), persistent=False)
         self.register_buffer("counts", counts, persistent=False)
+        self.register_buffer("typical", torch.zeros(len(keys), embeddings.shape[1]), persistent=False)
+        self.register_buffer("has_typical", torch.zeros(len(keys), dtype=torch.bool), persistent=False)
         self.encoder = encoder
         self._rows = {key: row for row, key in enumerate(keys)}
 
@@ -160,6 +164,13 @@ class CaptionTable(nn.Module):
             raise BadRequest(f"captions: {key!r} is not in the caption file; prepare it again", field="captions")
         return self._rows[key]
 
+    def set_typical(self, captions: Mapping[str, Tensor]) -> None:
+        """Take the typical caption (E,) of some keys, which is what a reader hands to the network; others have none."""
+        for key, row in self._rows.items():
+            if key in captions:
+                self.typical[row] = captions[key].to(self.typical)
+                self.has_typical[row] = True
+
     def draw(self, rows: Tensor, language: Tensor, choice: Tensor) -> Tensor:
         """A caption of each key ``rows`` (B,); ``language`` and ``choice`` (B,) are uniform in 0..1. (B, E)"""
         tongue = (language * len(LANGUAGES)).long()
@@ -168,9 +179,11 @@ class CaptionTable(nn.Module):
         return self.embeddings[self.index[rows, tongue, pick]]
 
     def tokens(
-        self, rows: Tensor, uniform: Mapping[str, Tensor], normal: Tensor, *, noise: float, mix: float
+        self, rows: Tensor, uniform: Mapping[str, Tensor], normal: Tensor, *, noise: float, mix: float, typical: float
     ) -> Tensor:
         """Captions with ``noise`` of that deviation, a share ``mix`` of them blended with a paraphrase. (B, 1, E)
+
+        A share ``typical`` is the typical caption of its key as it is, where there is one.
 
         ``uniform`` {name: (B,)} chances in 0..1, ``normal`` (B, E). The flags are those of the first caption, exactly.
         """
@@ -179,4 +192,6 @@ class CaptionTable(nn.Module):
         share = (0.5 * uniform["mix"] * (uniform["mixing"] < mix))[:, None]
         sentence = one * (1 - share) + two * share + normal * noise
         is_sentence = torch.arange(self.width, device=one.device) < self.width - len(FLAGS)
-        return torch.where(is_sentence, sentence, one)[:, None]
+        drawn = torch.where(is_sentence, sentence, one)
+        is_typical = self.has_typical[rows] & (uniform["typical"] < typical)
+        return torch.where(is_typical[:, None], self.typical[rows], drawn)[:, None]

@@ -103,15 +103,23 @@ def style_rates(
     data: LabelledFeatures,
     held_out: Sequence[int],
 ) -> dict[str, float]:
-    """Share of styles named right: of generated clips, and of held-out recordings of the same actions and styles."""
-    wishes = [(row.prompt, seed) for row in table for seed in range(seeds)]
-    asked = [row.style for row in table for _ in range(seeds)]
+    """Share of styles named right: of generated clips, and of as many held-out recordings of the same action and style.
+
+    Only over prompts whose action and style has held-out recordings. Of a style that was recorded twice an action no
+    judge that never saw one of the two knows the other, so a share over all would say nothing of the model.
+    """
+    of_pair: dict[str, list[int]] = {}
+    for i in held_out:
+        of_pair.setdefault(f"{clips[i].action}|{clip_style(clips[i])}", []).append(i)
+    rows = [row for row in table if f"{row.action}|{row.style}" in of_pair]
+    wishes = [(row.prompt, seed) for row in rows for seed in range(seeds)]
+    asked = [row.style for row in rows for _ in range(seeds)]
     made = [vrm_clip_to_features(take.clip) for take in generator.generate(wishes, 5.0)]
-    pairs = {(row.action, row.style) for row in table}
-    real = [i for i in held_out if (clips[i].action, clip_style(clips[i])) in pairs]
+    real = match_classes([f"{row.action}|{row.style}" for row in rows for _ in range(seeds)], of_pair)
     return {
+        "prompts": len(rows),
         "generated": _style_share(matcher, made, asked),
-        "real": _style_share(matcher, [data.clip(i) for i in real], [clip_style(clips[i]) for i in real]),
+        "real": _style_share(matcher, [data.clip(i) for i in real], asked),
     }
 
 

@@ -7,82 +7,32 @@ runs eagerly.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from motion_service.diffusion.schedule import named_schedule
-from motion_service.errors import BadRequest, CheckpointMismatch, NonFiniteOutput
+from motion_service.diffusion.schedule import evenly_spaced, named_schedule
+from motion_service.errors import CheckpointMismatch, NonFiniteOutput
 from motion_service.features.vrm_native import VRM_FPS
 from motion_service.mdm.checkpoint import CheckpointConfig, load_checkpoint, write_checkpoint
 from motion_service.mdm.network import Denoiser
+from motion_service.mdm.reader import TextReader
+from motion_service.training.budget import Budget, Progress
 from motion_service.training.losses import LossWeights, MotionLoss
 from motion_service.training.own_states import Jumps, draw_jumps
 from motion_service.training.run_state import has_state, read_state, restore_rng, rng_tensors, write_state
 from motion_service.training.settings import TrainSettings
+from motion_service.training.shortcuts import Shortcuts
 from motion_service.training.windows import Windows, WindowSource
 
 TERMS: Final = (*(term.name for term in fields(LossWeights)), "grad_norm")
 """What is reported beside the loss: its terms, and the norm of the gradient before it is clipped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How long a run may take, and where in the learning rate's cosine it stands. Minutes or steps, not both."""
-
-    minutes: float | None = None
-    """Of this run, start-up included."""
-    total_minutes: float | None = None
-    """Of the whole cosine, over several runs; None = of this run."""
-    elapsed_minutes: float = 0.0
-    """Spent by earlier runs."""
-    steps: int | None = None
-    """Of the whole cosine, earlier runs included."""
-
-    def __post_init__(self) -> None:
-        if (self.minutes is None) == (self.steps is None):
-            raise BadRequest("give either minutes or steps", field="minutes")
-        if min(self.minutes or 1, self.total_minutes or 1, self.steps or 1) <= 0 or self.elapsed_minutes < 0:
-            raise BadRequest("minutes and steps must be positive", field="minutes")
-
-    def progress(self, step: int, minutes: float) -> float:
-        """0..1, how much of the cosine is done after ``step`` steps in all and ``minutes`` of this run."""
-        if self.steps is not None:
-            return min(1.0, step / self.steps)
-        assert self.minutes is not None
-        whole = self.total_minutes or self.elapsed_minutes + self.minutes
-        return min(1.0, (self.elapsed_minutes + minutes) / whole)
-
-    def is_spent(self, step: int, minutes: float) -> bool:
-        if self.steps is not None:
-            return step >= self.steps
-        return self.minutes is not None and minutes >= self.minutes
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What is told now and then."""
-
-    step: int
-    minutes: float
-    """Of this run."""
-    steps_per_s: float
-    lr: float
-    loss: float
-    terms: dict[str, float]
-    share: float
-    """0..1 of this run's budget."""
-
-    def to_json(self) -> dict[str, Any]:
-        numbers = {"minutes": self.minutes, "steps_per_s": self.steps_per_s, "loss": self.loss, **self.terms}
-        return {"step": self.step, "lr": self.lr, **{name: round(value, 5) for name, value in numbers.items()}}
 
 
 class Trainer:
@@ -102,11 +52,17 @@ class Trainer:
         self.sums = torch.zeros(len(TERMS) + 1, device=device)
         """The loss and its terms, summed since the last report."""
         self.unreported = 0
+        self.reader: TextReader | None = None
+        """Of the weights that training started from: what it makes of a text, the network goes on hearing."""
         self.step_count = 0
         self.warm_steps = 0
         """Steps since the optimiser was born."""
         schedule = named_schedule(settings.diffusion.schedule, settings.diffusion.steps)
+        self.shortcuts: Shortcuts | None = None
+        """None until there are weights to learn them from."""
         alpha_bar = schedule.alpha_bar
+        if short := settings.diffusion.short_steps:
+            alpha_bar = torch.cat([alpha_bar, alpha_bar[evenly_spaced(len(alpha_bar), short)]])
         self.jumps = Jumps(schedule).to(device)
         self.signal = alpha_bar.sqrt().float().to(device)  # (S,)
         self.noise = (1 - alpha_bar).sqrt().float().to(device)
@@ -114,6 +70,7 @@ class Trainer:
         self.optimiser = self._new_optimiser()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._denoise: Callable[..., Tensor] = self.network
+        self._teach: Callable[..., Tensor] = self.network
 
     def _new_optimiser(self) -> torch.optim.AdamW:
         # The rate is a tensor, so that a captured graph reads what the host writes between replays; the moments exist
@@ -168,7 +125,10 @@ class Trainer:
         tensors, counts = self.state()
         saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         # No pattern matcher: it would put the fused attention back that _plain_attention avoids.
-        self._denoise = torch.compile(self.network, dynamic=False, options={"pattern_matcher": False})
+        plain: dict[str, Any] = {"pattern_matcher": False}
+        self._denoise = torch.compile(self.network, dynamic=False, options=plain)
+        if self.shortcuts:
+            self._teach = torch.compile(self._teach, dynamic=False, options=plain)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -194,8 +154,11 @@ class Trainer:
         noisy = self._noised(windows.target, t, eps)
         if (own := round(diffusion.own_state * batch)) > 0:
             noisy, t = self._own_states(windows, noisy, t, drop, own)
+        target = windows.target
+        if self.shortcuts and (short := round(diffusion.short_share * batch)) > 0:
+            noisy, t, target, drop = self._short_states(self.shortcuts, windows, noisy, t, drop, short)
         made = self._predict(noisy, t, windows.tokens, windows.prefix, windows.frame_mask, drop)
-        loss, terms = self.loss(made, windows.target, windows.prefix, windows.frame_mask, self.signal[t] ** 2)
+        loss, terms = self.loss(made, target, windows.prefix, windows.frame_mask, self.signal[t] ** 2)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.optimiser.clip)
         self.optimiser.step()
@@ -238,7 +201,40 @@ class Trainer:
         after = self.jumps(made, before, left, reached, torch.randn_like(made))
         return torch.cat([noisy[:-count], after]), torch.cat([t[:-count], reached])
 
-    def _predict(self, noisy: Tensor, t: Tensor, tokens: Tensor, prefix: Tensor, valid: Tensor, drop: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _short_states(
+        self, shortcuts: Shortcuts, windows: Windows, noisy: Tensor, t: Tensor, drop: Tensor, count: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Noisy frames, times, goals and dropped texts of a batch, whose first ``count`` windows learn shortcuts."""
+        num_steps, guidance = self.settings.diffusion.steps, self.settings.release.guidance
+        tokens, prefix, valid = (each[:count] for each in (windows.tokens, windows.prefix, windows.frame_mask))
+        tokens, prefix, valid = (torch.cat([each, each]) for each in (tokens, prefix, valid))
+        blind = torch.arange(2 * count, device=self.device) >= count
+
+        def teacher(x: Tensor, level: Tensor) -> Tensor:
+            made = self._predict(x.repeat(2, 1, 1), level.repeat(2), tokens, prefix, valid, blind, self._teach)
+            return made[count:] + guidance * (made[:count] - made[count:])
+
+        jump = torch.randint(len(shortcuts.left), (count,), device=self.device)
+        start = self._noised(windows.target[:count], shortcuts.left[jump] - 1, torch.randn_like(noisy[:count]))
+        goal = shortcuts.goal(start, shortcuts.ends(start, jump, teacher), jump)
+        return (
+            torch.cat([start, noisy[count:]]),
+            torch.cat([num_steps + jump, t[count:]]),
+            torch.cat([goal, windows.target[count:]]),
+            torch.cat([torch.zeros_like(drop[:count]), drop[count:]]),
+        )
+
+    def _predict(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        tokens: Tensor,
+        prefix: Tensor,
+        valid: Tensor,
+        drop: Tensor,
+        denoise: Callable[..., Tensor] | None = None,
+    ) -> Tensor:
         """What the network takes frames of noise level ``t`` for. (B, T, F) float32
 
         Of any two calls of one size all strides agree, so that they share what was compiled.
@@ -247,7 +243,7 @@ class Trainer:
         text_mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         # Autocast keeps no copies of weights: a copy made in one part of a captured step must not serve another.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=False):
-            made = self._denoise(noisy, t, tokens, text_mask, prefix, valid, drop)
+            made = (self._denoise if denoise is None else denoise)(noisy, t, tokens, text_mask, prefix, valid, drop)
         return made.float()
 
     # --- saving -----------------------------------------------------------------------------------------------------
@@ -290,7 +286,15 @@ class Trainer:
         for average, parameter in zip(self.average, self.parameters, strict=True):
             average.copy_(parameter)
         self.step_count = int(checkpoint.config.about.get("training", {}).get("steps", 0))
+        if reader := checkpoint.reader:
+            self.reader = reader
+            self.source.captions.set_typical(dict(zip(reader.keys, reader.prototypes, strict=True)))
         self._use_statistics(checkpoint.feature_mean, checkpoint.feature_std)
+        diffusion = self.settings.diffusion
+        if diffusion.short_steps:
+            schedule = named_schedule(diffusion.schedule, diffusion.steps)
+            self.shortcuts = Shortcuts(schedule, diffusion.short_steps).to(self.device)
+            self._teach = checkpoint.network.to(self.device).eval().requires_grad_(False)
 
     def _use_statistics(self, mean: Tensor, std: Tensor) -> None:
         for holder in (self.source, self.loss):
@@ -313,11 +317,12 @@ class Trainer:
             features="vrm",
             fps=VRM_FPS,
             guidance=settings.release.guidance,
+            short_steps=settings.diffusion.short_steps if self.shortcuts else 0,
             licence=settings.release.free_licence if free else settings.release.licence,
             about={"name": name, "training": {"steps": self.step_count, **facts}},
         )
         mean, std, prefix = (each.cpu() for each in (self.source.mean, self.source.std, self.source.first_prefix))
-        write_checkpoint(directory, network, config, mean, std, prefix)
+        write_checkpoint(directory, network, config, mean, std, prefix, self.reader)
 
 
 def train(
@@ -376,12 +381,3 @@ def resume(trainer: Trainer, run_dir: Path) -> float | None:
     tensors, facts = read_state(run_dir)
     trainer.restore(tensors, facts)
     return float(facts["elapsed_minutes"])
-
-
-def write_log(path: Path, progress: Progress) -> str:
-    """Append one JSON line to the log and return it."""
-    line = json.dumps(progress.to_json())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as log:
-        log.write(line + "\n")
-    return line

@@ -7,7 +7,7 @@ All terms are means over valid frames, in float32. Position, velocity and foot t
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,14 @@ class LossWeights:
     is known the best answer is a mean of many motions, which slides, and not to slide would only shorten the stride."""
     path: float = 0.3
     """Place and heading reached since the prefix."""
+    stride: float = 0.0
+    """Height, in dm, and world velocity of feet. Too low costs a swinging foot more than too high (:data:`LOW_COST`);
+    counts the more the less noise there was, as ``contact`` does."""
+
+
+LOW_COST: Final = 4.0
+"""What a swinging foot pays for being too low, of what it pays for being too high. Where the phase of a step is not
+known yet, a plain mean of heights drags the foot along the floor; so the answer is an expectile above the mean."""
 
 
 class Losses(NamedTuple):
@@ -59,6 +67,7 @@ class Losses(NamedTuple):
     motion: Tensor
     contact: Tensor
     path: Tensor
+    stride: Tensor
 
 
 class MotionLoss(nn.Module):
@@ -79,7 +88,7 @@ class MotionLoss(nn.Module):
     def forward(
         self, predicted: Tensor, target: Tensor, prefix: Tensor, frame_mask: Tensor, signal: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The weighted sum (scalar) and the terms (7,), unweighted, in the order of :class:`LossWeights`.
+        """The weighted sum (scalar) and the terms (8,), unweighted, in the order of :class:`LossWeights`.
 
         ``predicted``, ``target`` (B, T, F) and ``prefix`` (B, C, F) normalised, ``frame_mask`` (B, T) bool, ``signal``
         (B,) share of signal variance in what the network saw, 0..1.
@@ -107,6 +116,7 @@ class MotionLoss(nn.Module):
             motion=_masked_mean((steps * VRM_FPS - speed) ** 2, mask),
             contact=self.contact(steps, raw, truth, before, mask * signal[:, None]),
             path=self.path(raw, truth, mask),
+            stride=self.stride(positions - wanted, steps * VRM_FPS - speed, truth, mask * signal[:, None]),
         )
 
     def _positions(self, raw: Tensor) -> Tensor:
@@ -133,6 +143,16 @@ class MotionLoss(nn.Module):
         grounded = labels * earlier * weight[..., None]
         speed = ((feet(steps) * VRM_FPS) ** 2).sum(-1)  # (B, T, 4)
         return (speed * grounded).sum() / grounded.sum().clamp_min(1.0)
+
+    def stride(self, places: Tensor, speeds: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+        """Squared errors of the height, dm^2, and of the world velocity, (m/s)^2, of the foot joints.
+
+        ``places``, ``speeds`` (B, T, 21, 3) errors in m and m/s, ``truth`` (B, T, F) raw, ``weight`` (B, T).
+        """
+        height = 10 * feet(places)[..., 1]  # (B, T, 4)
+        swings = (truth[..., CONTACTS] < 0.5) & (height < 0)
+        cost = height**2 * (1 + (LOW_COST - 1) * swings) + (feet(speeds) ** 2).sum(-1)
+        return (cost.mean(-1) * weight).sum() / weight.sum().clamp_min(1.0)
 
     def path(self, raw: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
         """Squared error of the place, m^2, and of the heading, rad^2, reached since the prefix."""

@@ -67,6 +67,15 @@ def restricted_reader(reader: TextReader, keys: Collection[str]) -> TextReader:
     return smaller.eval().requires_grad_(False)
 
 
+def keeping_prototypes(reader: TextReader, known: TextReader) -> TextReader:
+    """``reader`` with the prototypes of ``known`` for the groups that both have: what a network was trained to hear."""
+    of_key = dict(zip(known.keys, known.prototypes, strict=True))
+    for row, key in enumerate(reader.keys):
+        if key in of_key:
+            reader.prototypes[row] = of_key[key]
+    return reader
+
+
 class _Member(nn.Module):
     """One classifier, with dropout on its hidden layer."""
 

@@ -35,6 +35,11 @@ class DiffusionSettings:
     state_levels: int = 6
     """Such frames are at one of so many levels, from the cleanest: noisier ones hardly hold anything of the recording,
     and the network would learn to answer with a mean."""
+    short_steps: int = 0
+    """Steps of a second, deterministic way to sample that is learned from the weights a run starts from (shortcuts.py);
+    0 = none."""
+    short_share: float = 0.0
+    """Share of windows that teach it."""
     state_jump: int = 3
     """Most levels between that prediction and its use; 2 or 3 are what 5 of 10 steps take."""
 

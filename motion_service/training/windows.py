@@ -19,7 +19,6 @@ free of host synchronisation, so it can be compiled and captured in a CUDA graph
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 from motion_service.errors import BadRequest
 from motion_service.features.vrm_native import VRM_FPS, VRM_WIDTH
 from motion_service.geometry.rotation import quat_to_rotmat
+from motion_service.training.balance import clip_weights
 from motion_service.training.caption_table import CaptionTable, caption_key
 from motion_service.training.corpus import CorpusClip
 from motion_service.training.facing import FacingBody, assemble_features, bone_steps
@@ -64,7 +64,7 @@ ENTRIES: Final = 8
 
 _CHANCES: Final = (
     "clip", "kind", "place", "fitting", "standing", "other_clip", "other_place", "blend", "hold", "repeat",
-    "language", "caption", "second_language", "second_caption", "mixing", "mix", "noise", "sway_onset",
+    "language", "caption", "second_language", "second_caption", "mixing", "mix", "noise", "sway_onset", "typical",
     *(f"entry_{number}" for number in range(ENTRIES)),
     *(f"sway_{what}_{row}" for what in ("size", "rate", "phase") for row in range(NUM_SWAYS)),
 )  # fmt: skip
@@ -104,8 +104,12 @@ class WindowSettings:
     """Standard deviation of noise on each number of a sentence embedding."""
     caption_mix: float = 0.3
     """Share of windows whose caption is a mix of two paraphrases, up to half and half."""
+    typical: float = 0.0
+    """Share of windows with the typical caption of their group, which is all that the network hears when it serves."""
     balance: float = 0.65
     """A class of n clips is drawn n**-balance as often a clip: 0 = as it comes, 1 = every class alike."""
+    style_balance: float = 0.0
+    """The same for the styles within a class, which as a whole is drawn as often as without."""
     longest: int = 200
     """Clips longer than this weigh no more."""
 
@@ -196,7 +200,7 @@ class WindowSource(nn.Module):
         mean, std = feature_statistics(features)
         hips_speed, bone_speed = last_speeds(features, starts + lengths)
         shape, rates = sway_table()
-        weights = clip_weights(clips, settings).cumsum(0)
+        weights = clip_weights(clips, settings.balance, settings.style_balance, settings.longest).cumsum(0)
         tables = {
             "rows": rows, "starts": starts, "lengths": lengths, "mean": mean, "std": std,
             "cumulative": (weights / weights[-1]).float(),
@@ -246,7 +250,9 @@ class WindowSource(nn.Module):
         prefix = prefix + chance.prefix * (u["noise"] * self.settings.prefix_noise)[:, None, None]
         valid = plan.valid[:, self.border :]
         noise, mix = self.settings.caption_noise, self.settings.caption_mix
-        tokens = self.captions.tokens(plan.caption_set, u, chance.caption, noise=noise, mix=mix)
+        tokens = self.captions.tokens(
+            plan.caption_set, u, chance.caption, noise=noise, mix=mix, typical=self.settings.typical
+        )
         return Windows(earlier, prefix, target, valid, tokens)
 
     # --- which frames -----------------------------------------------------------------------------------------------
@@ -384,12 +390,3 @@ class WindowSource(nn.Module):
 def _scaled(chance: Tensor, count: Tensor) -> Tensor:
     """A whole number in 0 .. count - 1 from a chance in 0..1; 0 where the count is below 1. (B,) long"""
     return torch.minimum((chance * count.clamp_min(1)).long(), count.clamp_min(1) - 1)
-
-
-def clip_weights(clips: Sequence[CorpusClip], settings: WindowSettings) -> Tensor:
-    """How often each clip is drawn (N,) float64: rare classes more, long clips more."""
-    counts = Counter(clip.action for clip in clips)
-    weights = [
-        counts[clip.action] ** -settings.balance * min(len(clip.rotations), settings.longest) ** 0.5 for clip in clips
-    ]
-    return torch.tensor(weights, dtype=torch.float64)

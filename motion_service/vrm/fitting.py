@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from motion_service.clips import VrmClip
+from motion_service.clips import VrmClip, travels
 from motion_service.humanoid import VRM_PARENT
 from motion_service.source import join_clips, slice_clip
 from motion_service.vrm.avatar import Avatar
@@ -24,6 +24,7 @@ PRESET_EXPRESSIONS: Final = frozenset(["happy", "angry", "sad", "relaxed", "surp
 """What an avatar that we do not know is taken to have. A viewer leaves out what it lacks."""
 
 
+@travels
 @dataclass(frozen=True, slots=True)
 class Fitting:
     """How a clip is to be played."""

@@ -95,13 +95,12 @@ def bend_legs(legs: LegBones, local: Planes, pose: LegPose, offset: Planes) -> t
     """
     hip, knee, ankle, quats = (a.astype(np.float64) for a in (pose.hip, pose.knee, pose.parts[:, 0], pose.quats))
     hinge = rotate(quats[:, 0], _SIDEWAYS)
-    turns = turn_leg(hip, knee, ankle, ankle + offset, hinge)  # (4, 2, S, ...)
+    turns, moved_to = turn_leg(hip, knee, ankle, ankle + offset, hinge)  # (4, 2, S, ...), (3, S, ...)
     hips = np.broadcast_to(pose.hips_quat[:, None, None], (4, 1, *hip.shape[1:]))
     chain = np.concatenate([hips, multiply(turns, quats[:, :2]), quats[:, 2:]], axis=1)
     kept = local[:, legs.rows]  # (4, 3, S, ...)
     made = unit(relative(chain[:, :-1], chain[:, 1:])).astype(kept.dtype)
     near = np.where(dot(made, kept) < 0, -made, made)
     moved = (offset != 0).any(0)  # (S, ...)
-    thigh, shank = np.moveaxis(rotate(turns, np.stack([knee - hip, ankle - knee], axis=1)), 1, 0)
-    shift = np.where(moved, hip + thigh + shank - ankle, 0.0).astype(pose.parts.dtype)  # toes go along
+    shift = np.where(moved, moved_to - ankle, 0.0).astype(pose.parts.dtype)  # toes go along
     return np.where(moved, near, kept), pose.parts + shift[:, None]

@@ -1,6 +1,6 @@
 """Keeps what is known of uploaded avatars, by id: in memory, and as one small JSON file each for the next start.
 
-The ``.vrm`` files themselves are not kept. Several processes may share a directory.
+The ``.vrm`` files themselves are not kept. Several processes may share a directory, or a bucket.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from motion_service.errors import BadRequest, NotFound, StorageFailed
+from motion_service.errors import BadRequest, NotFound, StorageAway, StorageFailed
+from motion_service.store_place import Place
 from motion_service.vrm.avatar import ID_DIGITS, Avatar
 
 MAX_AVATARS: Final = 1000
@@ -25,14 +26,17 @@ MAX_AVATARS: Final = 1000
 
 _ID: Final = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
 _PARTIAL: Final = ".partial-"
+_NAME: Final = "avatars/{}.json"
+"""In a bucket."""
 _JSON: Final = TypeAdapter(Avatar)
 
 
 class AvatarShelf:
     """The avatars of one directory, or only of this process with None. Safe to use from several threads."""
 
-    def __init__(self, directory: Path | None, max_avatars: int = MAX_AVATARS) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path | None, max_avatars: int = MAX_AVATARS, bucket: Place | None = None) -> None:
+        """``bucket``: where they are kept instead of in a directory. Nothing is removed there."""
+        self._directory, self._bucket = directory, bucket
         self._max_avatars = max_avatars
         self._lock = threading.Lock()
         self._memory: OrderedDict[str, Avatar] = OrderedDict()
@@ -44,6 +48,8 @@ class AvatarShelf:
 
         One that was put ``pinned`` stays as long as this process runs, and does not count.
         """
+        if self._bucket is not None and not pinned:  # a pinned one is in the settings of every replica
+            return self._put_in(self._bucket, avatar)
         path = self._path(avatar.id)
         partial = None if path is None else _write_beside(path, _JSON.dump_json(avatar))  # may take its time: no lock
         with self._lock:
@@ -57,19 +63,35 @@ class AvatarShelf:
             return not known
 
     def get(self, avatar_id: str) -> Avatar:
-        """A kept avatar. Raises :class:`NotFound`; its cause, if any, says what is wrong with the file on disk."""
+        """A kept avatar. Raises :class:`NotFound`, whose cause, if any, says what is wrong with the file on disk, and
+        :class:`StorageAway`.
+        """
         path = self._path(avatar_id) if _ID.fullmatch(avatar_id) else None
         with self._lock:
             avatar = self._memory.get(avatar_id)
-        if avatar is None:
+        if avatar is None and self._bucket is not None and _ID.fullmatch(avatar_id):
+            avatar = _read_in(self._bucket, avatar_id)
+        elif avatar is None:
             if path is None or not path.is_file():
-                raise NotFound("there is no such avatar: upload it with POST /v1/avatars", field="avatar")
+                raise _unknown()
             avatar = _read(path)
         if path is not None:
             _touch(path)
         with self._lock:
             self._remember(avatar)
         return avatar
+
+    def _put_in(self, bucket: Place, avatar: Avatar) -> bool:
+        name = _NAME.format(avatar.id)
+        try:
+            is_new = bucket.create(name, content := _JSON.dump_json(avatar))
+            if not is_new:  # what lies there may be damaged
+                bucket.write(name, lambda path: path.write_bytes(content))
+        except OSError as error:
+            raise StorageFailed("what is known of the avatar could not be written") from error
+        with self._lock:
+            self._remember(avatar)
+        return is_new
 
     def _path(self, avatar_id: str) -> Path | None:
         return None if self._directory is None else self._directory / f"{avatar_id}.json"
@@ -91,14 +113,40 @@ class AvatarShelf:
                 self._memory.pop(path.stem, None)
 
 
+def _unknown() -> NotFound:
+    return NotFound("there is no such avatar: upload it with POST /v1/avatars", field="avatar")
+
+
+def _read_in(bucket: Place, avatar_id: str) -> Avatar:
+    try:
+        content = bucket.read(_NAME.format(avatar_id))
+    except FileNotFoundError:
+        raise _unknown() from None
+    except OSError as error:
+        raise StorageAway("what is known of avatars cannot be reached now") from error
+    return _parse(content, avatar_id)
+
+
 def _read(path: Path) -> Avatar:
     try:
-        avatar = _JSON.validate_json(path.read_bytes())
-        if avatar.id != path.stem:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _lost() from error
+    return _parse(content, path.stem)
+
+
+def _parse(content: bytes, avatar_id: str) -> Avatar:
+    try:
+        avatar = _JSON.validate_json(content)
+        if avatar.id != avatar_id:
             raise BadRequest("the file holds another avatar")
-    except (OSError, ValidationError, BadRequest) as error:
-        raise NotFound("what was known of this avatar is lost: upload it again", field="avatar") from error
+    except (ValidationError, BadRequest) as error:
+        raise _lost() from error
     return avatar
+
+
+def _lost() -> NotFound:
+    return NotFound("what was known of this avatar is lost: upload it again", field="avatar")
 
 
 def _touch(path: Path) -> None:

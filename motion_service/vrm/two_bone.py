@@ -24,9 +24,9 @@ _WRONG: Final = math.sin(math.radians(8.0))
 """Sine of the backward bend from which a knee is not bent any further."""
 
 
-def turn_leg(hip: Planes, knee: Planes, ankle: Planes, target: Planes, hinge: Planes) -> Planes:
+def turn_leg(hip: Planes, knee: Planes, ankle: Planes, target: Planes, hinge: Planes) -> tuple[Planes, Planes]:
     """World rotations (4, 2, ...), to put in front of the orientations of thigh and shank, that bring the ankle to
-    ``target``; points (3, ...) in m, world, float64. Lengths must not be zero.
+    ``target``, and where it is then, (3, ...); points (3, ...) in m, world, float64. Lengths must not be zero.
 
     A leg that has to stretch gives way softly: what it lacks of being straight is never used up, because a knee snaps
     on the last millimetres. The ankle then stays short of the target, on the line from the hip.
@@ -48,8 +48,9 @@ def turn_leg(hip: Planes, knee: Planes, ankle: Planes, target: Planes, hinge: Pl
     led = lead[0] - lead[1]
     bends = turn_about(axis[:, None], np.array([led, led + flexion[1] - flexion[0]]))  # (4, 2, ...)
     bent = np.add.reduce(rotate(bends, np.stack([down, up], axis=1)), axis=1)
-    swing = between(unit(bent), unit(target - hip))
-    return multiply(swing[:, None], bends)
+    way = unit(target - hip)
+    swing = between(unit(bent), way)
+    return multiply(swing[:, None], bends), hip + length(bent) * way
 
 
 def _triangle(thigh: Planes, shank: Planes, reach: Planes) -> tuple[Planes, Planes]:

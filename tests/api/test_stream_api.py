@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from motion_service import stream_schemas
 from motion_service.api import websocket
 from motion_service.api.http import create_app
+from motion_service.client_pose import Tail
 from motion_service.errors import QueueFull
 from motion_service.jobs import Jobs
 from motion_service.stream_pace import JUDGED_S, WindowCosts
@@ -248,6 +249,38 @@ async def test_a_lost_stream_is_taken_up_elsewhere(tmp_path: Path) -> None:
     with running_server(load_streams(tmp_path / "c", secret="another")) as address:
         async with open_socket(address) as socket:
             assert (await start(socket, resume_token=token))["problem"]["field"] == "resume_token"
+
+
+@pytest.mark.parametrize(("fps", "target"), [(20.0, "vrm1"), (30.0, "vrm0")])
+async def test_a_stream_goes_on_where_its_client_has_no_more(tmp_path: Path, fps: float, target: str) -> None:
+    """With the end of what came, the next frame follows the last one, however old the token is."""
+    one, two = (load_streams(tmp_path / name, secret="shared") for name in "ab")
+    tail = Tail()
+    with running_server(one) as address:
+        async with open_socket(address) as socket:
+            started = await start(socket, prompt="walks", seed=3, lead_sec=2.0, fps=fps, target=target)
+            token, steps = None, []
+            for _ in range(3):
+                chunk = await hear(socket, "chunk")
+                token = token or chunk["resume_token"]
+                tail.add(chunk["first_frame"], chunk["tracks"], chunk["root"], fps)
+                steps.append(largest_steps(chunk["tracks"]))
+    pose = tail.pose(target, started["rest_hips_height"])
+    with running_server(two) as address:
+        async with open_socket(address) as socket:
+            again = await start(socket, resume_token=token, frame=tail.end, pose=pose)
+            assert (again["first_frame"], again["revision"]) == (tail.end, 1)
+            following = await hear(socket, "chunk")
+    assert following["first_frame"] == tail.end
+    joint = {bone: [chunk["tracks"][bone][-1], keys[0]] for bone, keys in following["tracks"].items()}
+    assert largest_steps(joint).max() <= 1.5 * max(step.max() for step in steps)
+
+
+def largest_steps(tracks: dict[str, list[dict[str, float]]]) -> np.ndarray:
+    """(n - 1,) rad: of all bones from frame to frame."""
+    poses = np.array([[[key[axis] for axis in "xyzw"] for key in keys] for keys in tracks.values()])
+    dots = np.abs((poses[:, 1:] * poses[:, :-1]).sum(-1)).clip(0, 1)
+    return (2 * np.arccos(dots)).max(axis=0)
 
 
 async def test_server_sent_events(address: str) -> None:

@@ -25,6 +25,8 @@ class StreamServer:
 
     drop_at: list[int] = field(default_factory=list)
     """Break the connection before the chunk that reaches this frame, once each."""
+    drain_at: list[int] = field(default_factory=list)
+    """Tell of draining before the chunk that reaches this frame, once each, and go on."""
     refuse: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     """Answers to the next handshakes instead of a stream: status and problem."""
     said: list[dict[str, Any]] = field(default_factory=list)
@@ -65,6 +67,7 @@ class _Talk:
             return self.connection.close(1008)
         if token := start.get("resume_token"):
             self.revision, self.frame = (int(part) for part in token.split("."))
+            self.frame = start.get("frame", self.frame)
         first = {"fps": 20.0, "first_frame": self.frame, "revision": self.revision, "generator": "mini"}
         self.say("started", session_id="s", seed=1, bones=["hips"], warnings=[], **first)
         while True:
@@ -74,6 +77,9 @@ class _Talk:
                 del self.server.drop_at[0]
                 self.connection.socket.shutdown(2)
                 return
+            if self.server.drain_at and self.frame >= self.server.drain_at[0]:
+                del self.server.drain_at[0]
+                self.say("draining", resume_token=f"{self.revision + 1}.{self.frame - FRAMES}")
             if not self.paused:
                 self._send_chunk()
 

@@ -63,6 +63,18 @@ def test_what_is_not_sent_again(first: Outcome) -> None:
     assert isinstance(error, MotionError) and not pauses
 
 
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_lost_replica_is_asked_for_once_more(status: int) -> None:
+    """What stands in front of the service says so in its own words; the service would send a problem document."""
+    lost = Reply(status, {"content-type": "text/plain"}, b"Internal Server Error")
+    own = Reply(status, {"content-type": "application/problem+json"}, b"{}")
+    reply, pauses = play([lost, OK])
+    assert reply is OK and len(pauses) == 1
+    error, pauses = play([lost, lost])
+    assert isinstance(error, MotionError) and len(pauses) == 1
+    assert not play([own])[1] and not play([lost], repeatable=False)[1]
+
+
 def test_what_may_have_arrived_is_only_repeated_where_that_does_no_harm() -> None:
     error, pauses = play([LOST], repeatable=False)
     assert isinstance(error, Unreachable) and not pauses

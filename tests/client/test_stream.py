@@ -111,8 +111,8 @@ def test_pause_seek_and_acknowledge_are_said(open_stream: Any, server: StreamSer
     assert server.said[4] == {"v": 1, "type": "speak", "text": "はい。", "seconds": 1.5}
     assert server.said[5]["to"] == "think" and server.said[6]["to"] == "listen"
     pose = server.said[-1]["pose"]
-    assert len(pose["tracks"]["spine"]) == 30 == len(pose["root_position"]), "the last second"
-    assert (pose["fps"], pose["target"], pose["rest_hips_height"]) == (30.0, "vrm1", 0.95)
+    assert len(pose["tracks"]["spine"]) == 17 == len(pose["root_position"]), "every other frame of the last second"
+    assert (pose["fps"], pose["target"], pose["rest_hips_height"]) == (15.0, "vrm1", 0.95)
 
 
 def test_a_broken_stream_is_taken_up_again(open_stream: Any, server: StreamServer) -> None:
@@ -125,11 +125,28 @@ def test_a_broken_stream_is_taken_up_again(open_stream: Any, server: StreamServe
     tokens = [start.get("resume_token") for start in starts]
     assert tokens[:2] == [None, "1.8"] and int(tokens[2].split(".")[1]) in range(20, 24)
     assert [start.get("prompt") for start in starts] == ["walks", None, "waves"], "not the prompt of the beginning"
+    assert starts[1]["frame"] == 8 and starts[1]["pose"]["root_position"][-1]["z"] == 7 / 20, "where it broke off"
+    assert_whole(chunks)
+
+
+def test_a_stream_whose_server_drains_goes_on_elsewhere(open_stream: Any, server: StreamServer) -> None:
+    """At once and after the last frame that it has, not at the frame that the draining server took to be shown."""
+    server.drain_at = [8]
+    with open_stream(server.url) as stream:
+        chunks = [next(stream) for _ in range(6)]
+    starts = [message for message in server.said if message["type"] == "start"]
+    assert [start.get("resume_token") for start in starts] == [None, "1.4"] and starts[1]["frame"] == 8
+    assert [chunk.first_frame for chunk in chunks] == [*range(0, 6 * FRAMES, FRAMES)]
+    assert len(starts[1]["pose"]["tracks"]["hips"]) == 8
+
+
+def assert_whole(chunks: list[MotionChunk]) -> None:
+    """No frame is missing."""
     covered: dict[int, int] = {}
     for chunk in chunks:
         covered = {frame: revision for frame, revision in covered.items() if frame < chunk.first_frame}
         covered |= dict.fromkeys(range(chunk.first_frame, chunk.first_frame + chunk.n), chunk.revision)
-    assert [*covered] == [*range(len(covered))], "no frame is missing"
+    assert [*covered] == [*range(len(covered))]
 
 
 def test_a_wrong_start_is_typed_and_the_end(open_stream: Any, server: StreamServer) -> None:

@@ -164,14 +164,14 @@ def test_every_pin_is_the_tested_one_and_has_hashes() -> None:
     assert {name: version for name, version in image.items() if name in tested and tested[name] != version} == {}
     entries = re.split(r"\n(?=[a-z])", text.strip())
     assert all("--hash=sha256:" in entry for entry in entries if "==" in entry) and len(entries) > 40
-    assert "torch" not in image and "http" not in re.sub(r"httpcore|httptools|httpx", "", text)
+    assert "torch" not in image and "http" not in re.sub(r"httpcore|httptools|httpx|aiohttp", "", text)
 
 
 def test_every_dependency_of_the_image_is_pinned() -> None:
     """Run scripts/motion/lock_image after a change in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = [*project["dependencies"]]
-    for extra in ("server", "official", "gpu", "prompts"):
+    for extra in ("server", "official", "gpu", "prompts", "s3"):
         lines += project["optional-dependencies"][extra]
     wanted = {re.split(r"[\[<>=]", line)[0].lower() for line in lines} - {"torch", "motion-service"}
     assert wanted <= set(pins(FOLDER / "requirements.txt"))

@@ -32,7 +32,7 @@ def make_job(store: ArtifactStore, age: float, size: int = 100) -> str:
     """A job of ``size`` bytes in two files, the last of which was written ``age`` seconds ago."""
     job_id = uuid.uuid4().hex
     for kind, share, since in (("vrm-json", size // 2, age + 5), ("mp4", size - size // 2, age)):
-        path = store.path(job_id, kind)
+        path = Path(store.locate(job_id, kind))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * share)
         os.utime(path, (NOW - since, NOW - since))
@@ -48,7 +48,7 @@ def test_old_jobs_go_whole(store: ArtifactStore) -> None:
     old, new = make_job(store, 5000), make_job(store, 3000)
     assert Retention(store, ttl_s=4000).sweep(NOW) == [old]
     assert left(store) == {new}
-    assert store.find(new, "mp4").is_file() and store.find(new, "vrm-json").is_file()
+    assert store.read(new, "mp4") and store.read(new, "vrm-json")
 
 
 def test_the_oldest_go_until_the_rest_fits(store: ArtifactStore) -> None:

@@ -9,7 +9,14 @@ from torch.testing import assert_close
 from motion_service.clips import VrmClip
 from motion_service.errors import GenerationFailed
 from motion_service.features import vrm_native as vn
-from motion_service.geometry.rotation import normalize, quat_angle, quat_multiply, quat_rotate, yaw_to_quat
+from motion_service.geometry.rotation import (
+    normalize,
+    quat_angle,
+    quat_multiply,
+    quat_rotate,
+    quat_to_rot6d,
+    yaw_to_quat,
+)
 from motion_service.humanoid import CANONICAL_BONES, canonical_index
 
 
@@ -31,6 +38,42 @@ def test_round_trip_is_exact(seed):
     positions, _ = vn.canonical_fk(local, hips)
     again, _ = vn.canonical_fk(back, back_hips)
     assert float((positions - again).abs().max()) < 1e-4
+
+
+def formula(local: torch.Tensor, hips: torch.Tensor, fps: float) -> torch.Tensor:
+    """The layout by the definitions of its slices, in tensors of float64."""
+    positions, _ = vn.canonical_fk(local, hips)
+    yaw = vn.heading(local[:, 0])
+    unturn = yaw_to_quat(-yaw)
+    step = torch.zeros_like(positions)
+    step[1:] = quat_rotate(unturn[1:, None], positions[1:] - positions[:-1]) * fps
+    yaw_step = torch.zeros_like(yaw)
+    yaw_step[1:] = torch.remainder(yaw[1:] - yaw[:-1] + math.pi, 2 * math.pi) - math.pi
+    facing = quat_rotate(unturn[:, None], positions - hips[:, None] * hips.new_tensor([1.0, 0.0, 1.0]))
+    parts = [
+        yaw_step[:, None] * fps,
+        step[:, 0, [0, 2]],
+        hips[:, 1:2],
+        quat_to_rot6d(quat_multiply(unturn, local[:, 0])),
+        quat_to_rot6d(local[:, 1:]).flatten(1),
+        facing.flatten(1),
+        step.flatten(1),
+        vn.foot_contacts(positions, fps),
+    ]
+    return torch.cat(parts, dim=1)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 60])
+@pytest.mark.parametrize("low", [0.0, 0.9])
+def test_features_are_those_of_the_definitions(frames, low):
+    local, hips = (numbers.double() for numbers in random_motion(11, frames))
+    if low:  # feet on the floor, hardly moving: contacts
+        local = normalize(local * 0.01 + local.new_tensor([0.0, 0.0, 0.0, 1.0]))
+        hips = hips * 0.01 + hips.new_tensor([0.0, low, 0.0])
+    found, start = vn.bones_to_features(local, hips, 30.0)
+    assert_close(found, formula(local, hips, 30.0), atol=1e-5, rtol=0)  # offsets of the bones are float32
+    assert found.is_contiguous() and (frames == 1 or not low or bool(found[:, vn.CONTACTS].any()))
+    assert start == vn.RootStart(float(vn.heading(local[0, 0])), float(hips[0, 0]), float(hips[0, 2]))
 
 
 def test_features_do_not_depend_on_place_and_heading():

@@ -41,6 +41,7 @@ OPERATIONS: dict[str, tuple[Callable[..., pl.Planes], Callable[..., Tensor], tup
     ),
     "between": (pl.between, rot.quat_between, (3, 3)),
     "carry": (pl.carry, lambda v, a, b: rot.quat_rotate(rot.quat_between(a, b), v), (3, 3, 3)),
+    "rot6d": (pl.quat_to_rot6d, rot.quat_to_rot6d, (4,)),
     "slerp": (lambda a, b: pl.slerp(a, b, 0.3), lambda a, b: rot.quat_slerp(a, b, a.new_tensor([0.3])), (4, 4)),
 }
 

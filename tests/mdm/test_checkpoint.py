@@ -1,6 +1,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from motion_service.errors import CheckpointMismatch, CheckpointMissing
 from motion_service.mdm.checkpoint import CheckpointConfig, load_checkpoint, write_checkpoint
+from motion_service.mdm.eight_bits import from_eight_bits, to_eight_bits
 from motion_service.mdm.network import Denoiser, NetworkSpec
 from motion_service.mdm.reader import TextReader
 
@@ -59,6 +61,40 @@ def test_a_text_reader_travels_with_the_network(tmp_path: Path, network: Denoise
     tokens = torch.randn(5, 4)
     torch.testing.assert_close(loaded.reader(tokens), reader(tokens), atol=5e-3, rtol=0)
     torch.testing.assert_close(loaded.reader.prototypes, reader.prototypes, atol=0, rtol=0)
+
+
+def test_eight_bits_are_off_by_at_most_half_a_factor_and_rounding_again_changes_nothing() -> None:
+    torch.manual_seed(3)
+    rows = torch.logspace(-6, 3, 64)[:, None]
+    tensors = {"large": torch.randn(64, 96) * rows, "zero": torch.zeros(64, 96), "bias": torch.randn(64)}
+    packed = to_eight_bits(tensors)
+    assert packed["large"].dtype == torch.int8 and packed["bias"] is tensors["bias"]
+    read = from_eight_bits(packed)
+    assert read.keys() == tensors.keys()
+    error = (read["large"] - tensors["large"]).abs()
+    assert bool((error <= tensors["large"].abs().amax(dim=1, keepdim=True) / 127 * 0.5001).all())
+    assert bool((read["zero"] == 0).all())
+    assert torch.equal(to_eight_bits(read)["large"], packed["large"])
+
+
+def test_weights_in_eight_bits_are_read_like_others(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    network = Denoiser(replace(SPEC, width=64, feedforward=64))
+    config, statistics = replace(CONFIG, network=network.spec), (torch.zeros(6), torch.ones(6), torch.zeros(2, 6))
+    sizes = []
+    for eight_bits in (False, True):
+        write_checkpoint(tmp_path / "wide", network, config, *statistics, eight_bits=eight_bits)
+        sizes.append((tmp_path / "wide/model.safetensors").stat().st_size)
+    assert sizes[1] < 0.7 * sizes[0]
+    read = load_checkpoint(tmp_path / "wide").network.state_dict()
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(read[name], tensor, atol=0.005 * float(tensor.abs().max()) + 1e-7, rtol=0)
+
+
+def test_a_rounded_matrix_without_factors_is_refused(directory: Path) -> None:
+    rewrite(directory, lambda tensors: tensors.update({"embed_text.weight": torch.ones(8, 4, dtype=torch.int8)}))
+    with pytest.raises(CheckpointMismatch, match=r"has no 'embed_text.weight.row_factor'"):
+        load_checkpoint(directory)
 
 
 def test_checkpoint_round_trip(directory: Path, network: Denoiser) -> None:

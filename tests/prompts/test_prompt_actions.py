@@ -42,13 +42,27 @@ def test_captions_say_side_and_way(action: str, detail: tuple[str, ...], text: s
     assert caption(action, detail) == text
 
 
+@pytest.mark.parametrize("weights", ["mini", "mini-free"])
 @pytest.mark.parametrize("action", ACTIONS)
-def test_every_action_has_a_name_that_mini_knows(action: str) -> None:
-    known = {key.split("|")[0] for key in json.loads(CONFIG.read_text())["reader"]["keys"]}
+def test_every_action_has_a_name_that_the_weights_know(action: str, weights: str) -> None:
+    config = CONFIG.parents[1] / weights / "config.json"
+    known = {key.split("|")[0] for key in json.loads(config.read_text())["reader"]["keys"]}
     for detail in [(), ("left",), ("right",), ("both",), ("backward",), ("turn",)]:
         fine = fine_action(action, detail, "", known)
         assert fine.name in known
         assert fine.exact or fine.words.startswith("a person ")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [("walk backwards", "walk"), ("turn right", "walk"), ("wave goodbye", "wave-right"), ("sprint", "run")],
+)
+def test_weights_that_know_less_do_something_like_it(prompt: str, name: str) -> None:
+    config = CONFIG.parents[1] / "mini-free" / "config.json"
+    known = {key.split("|")[0] for key in json.loads(config.read_text())["reader"]["keys"]}
+    (part,) = prompt_to_plan(prompt).segments
+    fine = fine_action(part.action, part.detail, prompt, known)
+    assert fine.name == name and not fine.exact and fine.words.startswith("a person ")
 
 
 @pytest.mark.parametrize(

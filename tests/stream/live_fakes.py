@@ -16,7 +16,7 @@ from motion_service.clips import PromptPlan, TextEmbedding, VrmClip
 from motion_service.diffusion.rollout import continue_smoothly
 from motion_service.engine.costs import H100_FULL
 from motion_service.errors import MotionError
-from motion_service.geometry.rotation import rotvec_to_quat
+from motion_service.geometry.rotation import quat_identity, rotvec_to_quat
 from motion_service.humanoid import CANONICAL_HIPS_HEIGHT
 from motion_service.live_frames import clip_to_frames
 from motion_service.source import LiveOrder, LiveState, LiveText, LiveWindow, SourceClip, open_state
@@ -103,7 +103,9 @@ class FakeLive:
     def open(self, pose: VrmClip | None, frame: int = 0) -> LiveState:
         rows = torch.zeros(CONTEXT, 4)
         if pose is not None:
-            rows[:, 2:] = pose.hips[-1, [0, 2]]
+            given = _clip_to_rows(pose)[-CONTEXT:]
+            rows[:] = given[0]
+            rows[-len(given) :] = given
         return open_state(frame, rows, torch.zeros(CONTEXT, 3, dtype=torch.float64), _rows_to_clip(rows))
 
     def label(self, clip: VrmClip, texts: Sequence[LiveText], order: LiveOrder) -> SourceClip:
@@ -168,6 +170,12 @@ def _wish(text: str) -> Tensor:
 def _extend(window: LiveWindow) -> LiveState:
     rows = continue_smoothly(window.state.rows[None, -CONTEXT:], window.rows[None])[0, : window.num_frames]
     return window.then(rows, torch.zeros(len(rows), 3, dtype=torch.float64), clip_to_frames(_rows_to_clip(rows)))
+
+
+def _clip_to_rows(clip: VrmClip) -> Tensor:
+    arms = [clip.rotations.get(bone, quat_identity(clip.num_frames)) for bone in BONES[2:]]
+    angles = [2 * torch.atan2(arm[:, 2], arm[:, 3]) for arm in arms]
+    return torch.stack([*angles, clip.hips[:, 0], clip.hips[:, 2]], dim=-1)
 
 
 def _rows_to_clip(rows: Tensor) -> VrmClip:

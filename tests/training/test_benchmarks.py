@@ -212,5 +212,5 @@ def test_the_official_code_is_timed_on_clips_windows_and_windows_in_a_row(
 ) -> None:
     official = OfficialSpeed(tiny_checkpoint(kind), write_program(tmp_path), "cpu")
     times = official.batch_ms(frames, batch=2)
-    assert len(times) == 5 and min(times) > 0
+    assert 3 <= len(times) <= 5 and min(times) > 0  # fewer of those that take long
     assert official.version.startswith("files ")

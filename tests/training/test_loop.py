@@ -19,8 +19,9 @@ from motion_service.diffusion.schedule import named_schedule, respace
 from motion_service.errors import BadRequest, CheckpointMismatch, NonFiniteOutput
 from motion_service.mdm.checkpoint import load_checkpoint
 from motion_service.mdm.network import NetworkSpec
+from motion_service.training.budget import Budget, Progress, write_log
 from motion_service.training.caption_table import CaptionTable, write_captions
-from motion_service.training.loop import TERMS, Budget, Progress, Trainer, resume, train, write_log
+from motion_service.training.loop import TERMS, Trainer, resume, train
 from motion_service.training.own_states import Jumps, draw_jumps
 from motion_service.training.run_state import read_state, write_state
 from motion_service.training.settings import DiffusionSettings, OptimiserSettings, TrainSettings, read_settings

@@ -10,13 +10,14 @@ from motion_service.features.vrm_native import (
     CONTACTS,
     LOCAL_ROT6D,
     POSITIONS,
+    ROOT_HEIGHT,
     ROOT_VELOCITY,
     VELOCITIES,
     VRM_WIDTH,
     YAW_RATE,
     bones_to_features,
 )
-from motion_service.training.losses import Losses, LossWeights, MotionLoss
+from motion_service.training.losses import LOW_COST, Losses, LossWeights, MotionLoss
 from motion_service.training.standing import standing_features
 from tests.training.synthetic_clips import waving
 
@@ -111,6 +112,16 @@ def test_each_term_sees_its_fault(loss: MotionLoss, part: slice, term: str) -> N
     assert float(terms(loss, wrong, target, prefix)._asdict()[term]) > 1e-4
 
 
+def test_a_swinging_foot_pays_more_for_being_low(loss: MotionLoss) -> None:
+    prefix, target = walk()
+    target[..., CONTACTS] = 0
+    low, high = (terms(loss, changed(target, ROOT_HEIGHT, by), target, prefix).stride for by in (-0.02, 0.02))
+    assert 0.8 * LOW_COST < float(low / high) <= LOW_COST  # the step into the first frame costs the same
+    target[..., CONTACTS] = 1
+    low, high = (terms(loss, changed(target, ROOT_HEIGHT, by), target, prefix).stride for by in (-0.02, 0.02))
+    assert float(low) == pytest.approx(float(high), rel=0.05)
+
+
 def test_path_error_grows_along_the_window(loss: MotionLoss) -> None:
     prefix, target = walk()
     drifting = changed(target, slice(2, 3), 0.1)
@@ -133,7 +144,7 @@ def test_masked_frames_do_not_count(loss: MotionLoss) -> None:
 
 def test_total_is_the_weighted_sum() -> None:
     prefix, target = walk()
-    weights = LossWeights(x0=1, velocity=2, position=3, consistency=4, motion=5, contact=6, path=7)
+    weights = LossWeights(x0=1, velocity=2, position=3, consistency=4, motion=5, contact=6, path=7, stride=8)
     predicted = target + 0.1
     total, found = MotionLoss(MEAN, STD, weights)(predicted, target, prefix, ALL, torch.ones(1))
-    assert float(total) == pytest.approx(float((found * torch.arange(1.0, 8.0)).sum()), rel=1e-5)
+    assert float(total) == pytest.approx(float((found * torch.arange(1.0, 9.0)).sum()), rel=1e-5)

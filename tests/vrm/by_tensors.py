@@ -18,6 +18,8 @@ class LegTurn(NamedTuple):
 
     thigh: Tensor
     shank: Tensor
+    ankle: Tensor
+    """(3,) where it is then."""
 
 
 def signed_angle(a: Tensor, b: Tensor, axis: Tensor) -> Tensor:
@@ -34,8 +36,9 @@ def solve_hinge(bone: Tensor, swing: Tensor, rest_bone: Tensor, axes: Tensor, we
 
 
 def turn_leg(hip: Tensor, knee: Tensor, ankle: Tensor, target: Tensor, axis: Tensor) -> LegTurn:
-    turns = two_bone.turn_leg(*(to_planes(point) for point in (hip, knee, ankle, target, axis)))
-    return LegTurn(*to_tensor(turns))
+    turns, place = two_bone.turn_leg(*(to_planes(point) for point in (hip, knee, ankle, target, axis)))
+    thigh, shank = to_tensor(turns)
+    return LegTurn(thigh, shank, to_tensor(place))
 
 
 def bone_directions(positions: Tensor) -> Tensor:

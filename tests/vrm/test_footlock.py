@@ -313,6 +313,7 @@ def test_the_ankle_gets_where_it_is_asked_and_a_stretched_leg_stays_short_of_it(
     wanted, before, after = (float((point - hip).norm()) for point in (target, ankle, reached))
     on_line = hip + (target - hip) * after / wanted
     assert float((reached - on_line).norm()) < 1e-6
+    assert float((reached - turn.ankle).norm()) < 1e-6
     if wanted <= before:
         assert after == pytest.approx(wanted, abs=2e-3)
     else:

@@ -876,6 +876,8 @@ export interface Start {
   /** Begin in this pose instead of a neutral one. */
   pose?: Pose | null;
   resume_token?: string | null;
+  /** With resume_token and pose: the frame that follows the pose. */
+  frame?: number | null;
 }
 
 /** The answer to ``start``. Frames begin with ``first_frame``, which is 0 unless a stream is resumed. */
