@@ -16,7 +16,7 @@ from motion_service.config import Config, unknown_variables
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docker/motion-mdm"
 DOCKERFILE = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
-CONTEXT_LIMIT = 24 << 20
+CONTEXT_LIMIT = 32 << 20
 """Bytes sent to the builder: code and one model."""
 
 
