@@ -37,7 +37,8 @@ def up(
         float | None, typer.Option(min=0.1, help="Requests and streams of a replica; more make more replicas.")
     ] = None,
     join_at: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="This host's address for others that join. Else none can.")
+        str,
+        typer.Option(metavar="ADDRESS", help="This host's address for others that join. None is to without it."),
     ] = "127.0.0.1",
     address: Address = "auto",
     as_json: AsJson = False,
@@ -52,6 +53,7 @@ def up(
     from motion_service.cluster import ClusterOptions
     from motion_service.config import Config
     from motion_service.main import settings_problem
+    from motion_service.serving import check_port
 
     with failures_in_one_line():
         try:
@@ -60,6 +62,7 @@ def up(
             if address != "auto":
                 _join(control, address)
             elif not control.join():
+                check_port(config.host, config.port)
                 control.start_ray(join_at)
                 _join(control, address)
             share, cores, most = control.share(gpus, cpus, max_replicas)

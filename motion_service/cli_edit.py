@@ -17,6 +17,7 @@ from motion_service.cli_service import (
     Server,
     Settings,
     find_service,
+    maker,
     open_client,
     print_json,
     read_settings,
@@ -69,7 +70,7 @@ def edit(
         facts = {"file": str(out), "job_id": motion.job_id, "generator": made.generator, "seed": made.seed}
         print_json({**facts, "duration_sec": motion.duration_sec, "fps": motion.fps, "warnings": made.warnings})
         return
-    facts_line = f"{motion.duration_sec:g} s at {motion.fps:g} fps by {made.generator}, seed {made.seed}"
+    facts_line = f"{motion.duration_sec:g} s at {motion.fps:g} fps by {maker(made)}, seed {made.seed}"
     console.print("; ".join([facts_line, *made.warnings]), markup=False, soft_wrap=True)
     typer.echo(out)
 

@@ -26,6 +26,7 @@ from motion_service.cli_service import (
     Settings,
     check_request,
     find_service,
+    maker,
     open_client,
     print_json,
     read_settings,
@@ -206,7 +207,7 @@ def _tell_one(entry: Made) -> None:
     if entry.motion is None:
         raise failure(entry.error or "")
     motion, made = entry.motion, entry.motion.metadata
-    facts = f"{motion.duration_sec:g} s at {motion.fps:g} fps by {made.generator}, seed {made.seed}"
+    facts = f"{motion.duration_sec:g} s at {motion.fps:g} fps by {maker(made)}, seed {made.seed}"
     remark = entry.remark()
     console.print(facts + (f" ({remark})" if remark else ""), markup=False, soft_wrap=True)
     if entry.path != STANDARD_OUTPUT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,12 +15,15 @@ from pydantic import ValidationError
 
 from motion_service.cli_errors import failure, missing_extra
 from motion_service.client import DEFAULT_URL, AsyncMotionClient, MotionClient
-from motion_service.schemas import GenerateRequest
+from motion_service.schemas import GenerateRequest, MotionMetadata
 
 PATIENCE_S: Final = 600.0
 """How long a command waits: a person at a terminal wants the motion, not a placeholder."""
 
-Server = Annotated[str | None, typer.Option(metavar="URL", help=f"A running service; else {DEFAULT_URL}.")]
+Server = Annotated[
+    str | None,
+    typer.Option(metavar="URL", envvar="MOTION_URL", help=f"A running service; else {DEFAULT_URL}, or at MOTION_PORT."),
+]
 ApiKey = Annotated[str | None, typer.Option(envvar="MOTION_API_KEY", help="Key of the service.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output and nothing else.")]
 Settings = Annotated[
@@ -42,12 +46,25 @@ def read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
     return fields
 
 
+def maker(made: MotionMetadata) -> str:
+    """Who made a motion, in words: the engine, and its weights where they have a name of their own."""
+    other = made.checkpoint if made.checkpoint != made.generator else None
+    return made.generator if other is None else f"{made.generator} ({other})"
+
+
 def find_service(server: str | None, api_key: str | None) -> str | None:
     """The address of a service: the one that is named, or the default one when it answers."""
     if server is not None:
         return server
-    with MotionClient(DEFAULT_URL, api_key, retries=0) as client:
-        return DEFAULT_URL if client.is_alive() else None
+    url = _default_url()
+    with MotionClient(url, api_key, retries=0) as client:
+        return url if client.is_alive() else None
+
+
+def _default_url() -> str:
+    """Where a service listens that was started with the same environment."""
+    port = os.environ.get("MOTION_PORT")
+    return f"http://127.0.0.1:{port}" if port else DEFAULT_URL
 
 
 def running_service(server: str | None, api_key: str | None) -> str:
@@ -55,7 +72,7 @@ def running_service(server: str | None, api_key: str | None) -> str:
     found = find_service(server, api_key)
     if found is None:
         raise failure(
-            f"no motion service answers at {DEFAULT_URL}: start one with `motion serve`, or name it (--server)"
+            f"no motion service answers at {_default_url()}: start one with `motion serve`, or name it (--server)"
         )
     return found
 

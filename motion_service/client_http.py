@@ -61,12 +61,20 @@ def to_no_reply(error: Exception) -> NoReply:
 
     name = type(error).__name__
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-        return NoReply("unsent", f"{name}, is it running?")
+        return NoReply("unsent", f"{name} at {_place(error)}, is it running?")
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return NoReply("late", "the time for it is over")
     if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError | httpx.ProxyError):
         return NoReply("lost", f"{name}, the connection was lost")
     return NoReply("invalid", f"{name}: {error}")
+
+
+def _place(error: httpx.RequestError) -> str:
+    """Where it was tried, without what a URL may hold of secrets."""
+    try:
+        return error.request.url.netloc.decode("ascii")
+    except RuntimeError:  # nothing was tried
+        return "the service"
 
 
 def read_upload(file: Path | str | bytes | BinaryIO) -> bytes:

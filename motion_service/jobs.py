@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from motion_service import metrics
 from motion_service.answer import Answer
 from motion_service.edit_schemas import EditRequest
-from motion_service.errors import BadRequest, Busy, Cancelled, MotionError, NotFound
+from motion_service.errors import BadRequest, Busy, Cancelled, MotionError, NotFound, StorageAway
 from motion_service.events import Events
 from motion_service.jobs_claims import find_claim
 from motion_service.jobs_stored import artifacts_now, read_stored
@@ -111,7 +111,14 @@ class Jobs:
         Raises :class:`NotFound`, and :class:`StorageAway` when its files cannot be reached.
         """
         record = self._records.get(job_id)
-        return _files_to_record(self.pipeline.store, job_id) if record is None else record
+        if record is not None and record.state != "failed":
+            return record
+        try:
+            return _files_to_record(self.pipeline.store, job_id)  # what failed here may be done elsewhere by now
+        except (NotFound, StorageAway):
+            if record is not None:
+                return record
+            raise
 
     def recent(self, limit: int) -> list[JobRecord]:
         """The newest records, newest first."""
@@ -213,7 +220,7 @@ def _files_to_record(store: ArtifactStore, job_id: str) -> JobRecord:
         stored = read_stored(store, job_id)
     except NotFound:
         if claim is None:
-            raise
+            raise NotFound("there is no such job, or its files are gone") from None
         return JobRecord(job_id, claim.created, claim.request_id, "running" if is_alive else "failed")
     created = datetime.fromtimestamp(stored.written, UTC).isoformat(timespec="milliseconds")
     artifacts = artifacts_now(store, job_id, stored)

@@ -81,7 +81,7 @@ class Claims:
 
         Raises :class:`KeyReused` when the job was claimed for another request, and what ``make`` raises.
         """
-        lost, seen, since, pause = 0, b"", 0.0, SHORTEST_S
+        lost, seen, since, pause = 0, b"", time.monotonic(), SHORTEST_S
         while True:
             try:
                 found = await asyncio.to_thread(self._look, job_id, claim, kind, lost)
@@ -115,7 +115,9 @@ class Claims:
             if found.content == content:  # it was ours, and the word of it was lost on the way
                 return found.number
             known = _parse(found.content)
-            if known is not None and known.fingerprint != claim.fingerprint:
+            if known is None:  # it is being written, or was damaged: it does not say whose the answer is
+                return found
+            if known.fingerprint != claim.fingerprint:
                 raise key_reused()
             with suppress(NotFound):
                 return answer_again(self._store, job_id, kind)

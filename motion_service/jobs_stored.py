@@ -38,7 +38,10 @@ def read_stored(store: ArtifactStore, job_id: str) -> StoredJob:
     try:
         metadata = orjson.loads(body)["metadata"]
         artifacts = metadata.pop("artifacts")
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        states = {kind: status["state"] for kind, status in artifacts.items()}
+        if "vrm-json" not in states or not isinstance(metadata.get("generator"), str):
+            raise KeyError("vrm-json")
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise NotFound("the job's file is damaged") from error
     metadata.pop("contacts", None)
     return StoredJob(store.written(job_id, "vrm-json"), body, metadata, artifacts)

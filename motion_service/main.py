@@ -49,7 +49,7 @@ from motion_service.prompt.plan import prompt_to_plan
 from motion_service.quality_clip import ClipMatcher
 from motion_service.retention import Retention
 from motion_service.schemas import MotionOptions, text_to_options
-from motion_service.serving import serve
+from motion_service.serving import check_port, serve
 from motion_service.source import MotionSource, SourceRequest
 from motion_service.store import ArtifactStore
 from motion_service.streams import GC_THRESHOLDS, Streams
@@ -261,6 +261,7 @@ def main() -> None:
     cannot be run in this process any more, and with 0 after a signal."""
     try:
         config = read_settings()
+        check_port(config.host, config.port)
         app = load_app(config)
     except ValidationError as error:
         sys.exit(_explain(settings_problem(error)))

@@ -7,8 +7,10 @@ with 0; the second one ends the process at once. A process that does not get tha
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
+import socket
 import threading
 from types import FrameType
 from typing import Final
@@ -30,6 +32,21 @@ FATAL_GRACE_S: Final = 5.0
 """How long requests have to end when the models are lost: placeholders take no longer, s."""
 EXIT_LATE: Final = 124
 """As of timeout(1): something did not end in time."""
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise ValueError when the port cannot be listened on: sooner said than when all models are loaded."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise ValueError(f"MOTION_HOST: there is no host {host!r}") from error
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            reason = "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror
+            raise ValueError(f"port {port} of {host}: {reason}; set MOTION_PORT and MOTION_HOST") from error
 
 
 def serve(app: FastAPI, host: str, port: int, grace_s: float) -> int:

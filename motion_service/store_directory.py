@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from motion_service.store_place import Fetched
 
@@ -90,7 +90,7 @@ class Directory:
             os.makedirs(path.parent, exist_ok=True)
             try:
                 with path.open("xb") as file:
-                    file.write(content)
+                    _write_or_remove(file, content, path)
             except FileExistsError:
                 return False
             except FileNotFoundError:  # another service took the last file out of the directory, and the directory
@@ -181,3 +181,14 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_or_remove(file: BinaryIO, content: bytes, path: Path) -> None:
+    """Nothing is left where the disk is full."""
+    try:
+        file.write(content)
+        file.flush()
+    except OSError:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise

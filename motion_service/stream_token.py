@@ -22,7 +22,7 @@ import torch
 from motion_service.errors import BadRequest, GenerationFailed
 from motion_service.geometry.rotation import normalize
 from motion_service.live_frames import Floats, FrameLayout, LiveFrames
-from motion_service.stream_schemas import MAX_TOKEN
+from motion_service.stream_schemas import MAX_FRAME, MAX_TOKEN
 
 _FORMAT: Final = 2
 _DIGEST: Final = 16
@@ -99,7 +99,11 @@ def _fields_to_bookmark(fields: dict[str, Any]) -> Bookmark:
     fps, rest_height = fields["rate"]
     pose.to_clip(fps, rest_height)  # raises where it is none
     frame, made, revision = fields["numbers"]
+    if not all(isinstance(number, int) and 0 <= number <= MAX_FRAME for number in (frame, made, revision)):
+        raise ValueError("numbers of frames that there cannot be")
     memory = _numbers(fields["memory"], "<f4")
+    if not (isinstance(fields["options"], dict) and isinstance(fields["prompt"], str)):
+        raise ValueError("not what was written")
     return Bookmark(fields["options"], fields["prompt"], frame, made, revision, pose, (fps, rest_height), memory)
 
 

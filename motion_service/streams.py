@@ -32,6 +32,10 @@ from motion_service.vrm.life import mood_of
 from motion_service.vrm.live_fit import MEMORY
 
 MAX_STREAMS: Final = 64
+FEW: Final = 16
+"""So many may begin at a time when few play; else as many as play. What a crowd costs is known when it plays."""
+BEGIN_S: Final = 1.5
+"""A stream that waits longer for its first frames shows that there is no time for another."""
 GC_THRESHOLDS: Final = (50_000, 20, 50)
 """When the interpreter looks for cycles of garbage, as of :func:`gc.set_threshold`. A thousand streams keep so many
 objects that each thorough look stops them all for a fifth of a second; what they drop has hardly any cycles."""
@@ -65,6 +69,7 @@ class Streams:
         self._beginnings = Beginnings()
         self._idle: dict[str, Understood] = {}
         self._sessions: dict[str, OpenStream] = {}
+        self._since: dict[str, float] = {}
 
     @cached_property
     def sources(self) -> dict[str, LiveSource]:
@@ -76,15 +81,22 @@ class Streams:
         """Hold the place of one stream. Raises :class:`QueueFull`, :class:`Draining`.
 
         There is none while windows come late to the streams that play, in the last seconds: one more, and their clients
-        would wait. How long windows take does not count, nor do those of streams that only begin.
+        would wait; while one that has begun waits for its first frames; and while as many begin as play already.
         """
         if self.draining:
             raise Draining()
         now = asyncio.get_running_loop().time()
-        if self.places.inside and any(costs.falls_behind(now) for costs in self._costs.values()):
+        if self.places.inside and self._is_busy(now):
             raise QueueFull("the model has no time for another stream; try again later", retry_after_s=5.0)
         with self.places.enter():
             yield
+
+    def _is_busy(self, now: float) -> bool:
+        waiting = [self._since[key] for key, stream in self._sessions.items() if not stream.session.counts.chunks]
+        playing = len(self._sessions) - len(waiting)
+        is_herd = self.places.inside - playing >= max(FEW, playing)
+        is_starving = any(now - since > BEGIN_S for since in waiting)
+        return is_herd or is_starving or any(costs.falls_behind(now) for costs in self._costs.values())
 
     # --- opening ------------------------------------------------------------------------------------------------------
 
@@ -92,7 +104,10 @@ class Streams:
         """A session, not yet running. Raises BadRequest, ModelUnavailable."""
         mark = read_token(start.resume_token, self._secret) if start.resume_token else None
         if mark is not None:
-            start = _take_up(start, mark)
+            try:
+                start = _take_up(start, mark)
+            except (ValueError, TypeError, AttributeError) as error:
+                raise BadRequest("what the token says is no stream: start anew", field="resume_token") from error
         name, source = self._choose(start.provider)
         seed = secrets.randbelow(MAX_DRAWN_SEED + 1) if start.seed is None else start.seed
         start = start.model_copy(update={"seed": seed, "provider": name})
@@ -197,11 +212,11 @@ class Streams:
     def running(self, stream: OpenStream) -> Iterator[None]:
         """Count a stream among those that are told when this process goes away."""
         key = stream.session.options.session_id
-        self._sessions[key] = stream
+        self._sessions[key], self._since[key] = stream, asyncio.get_running_loop().time()
         try:
             yield
         finally:
-            del self._sessions[key]
+            del self._sessions[key], self._since[key]
 
     def drain(self) -> None:
         """Tell every client to go on elsewhere, each with a token of where it is."""

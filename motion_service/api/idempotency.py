@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final
 from fastapi import Header, Request
 
 from motion_service.answer import Answer
+from motion_service.api.security import sent_key
 from motion_service.jobs_claims import key_reused
 from motion_service.schemas import GenerateRequest
 
@@ -114,9 +115,8 @@ class KeptAnswers:
 
 
 def scoped_key(request: Request, key: str) -> str:
-    """The name of the job of one client: others, with another credential, may use the same text."""
-    credential = request.headers.get("authorization") or request.headers.get("x-api-key") or ""
-    return f"{credential.rpartition(' ')[2]}\0{key}"
+    """The name of the job of one client: others, with another API key, may use the same text."""
+    return f"{sent_key(request.headers)}\0{key}"
 
 
 def fingerprint(request: Request, body: GenerateRequest) -> str:

@@ -104,9 +104,7 @@ class KeyMiddleware:
 
     def _find_key(self, scope: Scope) -> int | None:
         """The number of the key that was sent; None for none that is known."""
-        headers = Headers(scope=scope)
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        sent = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        sent = sent_key(Headers(scope=scope))
         if not sent and scope["type"] == "websocket":
             sent = _key_in_protocols(scope.get("subprotocols", ()))
         digest = _hash(sent)
@@ -157,6 +155,12 @@ async def _read(receive: Receive, limit: int) -> bytes | None:
         if len(body) > limit:
             raise _too_large(limit)
     return bytes(body)
+
+
+def sent_key(headers: Headers) -> str:
+    """The key that a request came with, genuine or not; empty for none."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 
 
 def _key_in_protocols(protocols: Iterable[str]) -> str:

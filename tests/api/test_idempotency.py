@@ -102,6 +102,8 @@ async def test_over_http(api: Api, start_api: StartApi) -> None:
     assert msgpack.status_code == 422, "another format is another request"
     somebody = await ask({**HEADERS, "X-API-Key": "theirs"})
     assert somebody.json()["job_id"] != first.json()["job_id"], "keys belong to who sends them"
+    proxied = await ask({**HEADERS, "X-API-Key": "ours", "Authorization": "Basic cHJveHk6cHc="})
+    assert proxied.json()["job_id"] not in (first.json()["job_id"], somebody.json()["job_id"]), "whatever a proxy adds"
     assert (await ask({"Idempotency-Key": "x" * 256})).status_code == 422
     source = api.pipeline.sources["mini"]
-    assert isinstance(source, FakeSource) and len(source.asked) == 2
+    assert isinstance(source, FakeSource) and len(source.asked) == 3

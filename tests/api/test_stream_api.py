@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,12 @@ from motion_service import stream_schemas
 from motion_service.api import websocket
 from motion_service.api.http import create_app
 from motion_service.client_pose import Tail
-from motion_service.errors import QueueFull
+from motion_service.errors import BadRequest, QueueFull
 from motion_service.jobs import Jobs
 from motion_service.stream_pace import JUDGED_S, WindowCosts
 from motion_service.stream_schemas import MAX_MESSAGE
-from motion_service.streams import Streams
+from motion_service.stream_token import write_token
+from motion_service.streams import BEGIN_S, FEW, Streams, _bookmark
 from tests.stream.live_fakes import FakeLive
 from tests.stream.server import load_streams, running_server
 
@@ -379,3 +382,34 @@ async def test_an_avatar_talks_and_is_interrupted(address: str) -> None:
         assert (await hear(socket, "prompt_applied"))["reason"] == "state"
         await say(socket, "speak", text="")
         assert (await hear(socket, "error"))["problem"]["field"].endswith("text")
+
+
+async def test_of_a_crowd_as_many_begin_as_play_and_none_while_one_waits(tmp_path: Path) -> None:
+    streams = load_streams(tmp_path, limit=100)
+    with contextlib.ExitStack() as holding:
+        for _ in range(FEW):
+            holding.enter_context(streams.enter())
+        with pytest.raises(QueueFull):
+            holding.enter_context(streams.enter())
+    with contextlib.ExitStack() as holding:
+        holding.enter_context(streams.enter())
+        stream = await streams.open(stream_schemas.Start(type="start"))
+        holding.enter_context(streams.running(stream))
+        holding.enter_context(streams.enter())
+        streams._since[stream.session.options.session_id] -= 2 * BEGIN_S
+        with pytest.raises(QueueFull):
+            holding.enter_context(streams.enter())
+        stream.session.counts.chunks = 1
+        holding.enter_context(streams.enter())
+
+
+@pytest.mark.parametrize(
+    "change", [{"frame": -5}, {"made": 2**63}, {"options": []}, {"options": {"fps": 1e9}}, {"prompt": 5}]
+)
+async def test_a_token_that_was_made_up_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    streams = load_streams(tmp_path)
+    stream = await streams.open(stream_schemas.Start(type="start"))
+    mark = replace(_bookmark(stream.session, {}), **change)
+    with pytest.raises(BadRequest) as caught:
+        await streams.open(stream_schemas.Start(type="start", resume_token=write_token(mark, streams._secret)))
+    assert caught.value.field == "resume_token"

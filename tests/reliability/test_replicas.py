@@ -195,6 +195,18 @@ async def test_a_claim_that_cannot_be_read_holds_nobody_up(tmp_path: Path) -> No
         assert (await here.ask()).status_code == 200
 
 
+@pytest.mark.parametrize("damaged", [b"", b"\x00\xff", b"{}"])
+async def test_a_claim_that_says_nothing_gives_nobody_another_ones_answer(tmp_path: Path, damaged: bytes) -> None:
+    async with AsyncExitStack() as stack:
+        first = await start(stack, tmp_path / "animations", tmp_path)
+        jumps = await first.ask(prompt="jumps")
+        claim = tmp_path / "animations" / first.jobs.pipeline.store.job_id("one\0k") / "claim-1"
+        assert claim.is_file()
+        claim.write_bytes(damaged)
+        second = await start(stack, tmp_path / "animations", tmp_path)
+        assert (await second.ask(prompt="walks")).content != jumps.content
+
+
 async def test_failures_are_not_kept(replicas: tuple[Replica, Replica]) -> None:
     here, there = replicas
     here.jobs.pipeline.placeholder, here.source.failure = None, RuntimeError()
