@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,7 +21,7 @@ PATIENCE_S: Final = 600.0
 
 Server = Annotated[
     str | None,
-    typer.Option(metavar="URL", envvar="MOTION_URL", help=f"A running service; else {DEFAULT_URL}, or at MOTION_PORT."),
+    typer.Option(metavar="URL", envvar="MOTION_URL", help=f"A running service; else {DEFAULT_URL}."),
 ]
 ApiKey = Annotated[str | None, typer.Option(envvar="MOTION_API_KEY", help="Key of the service.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output and nothing else.")]
@@ -56,15 +55,8 @@ def find_service(server: str | None, api_key: str | None) -> str | None:
     """The address of a service: the one that is named, or the default one when it answers."""
     if server is not None:
         return server
-    url = _default_url()
-    with MotionClient(url, api_key, retries=0) as client:
-        return url if client.is_alive() else None
-
-
-def _default_url() -> str:
-    """Where a service listens that was started with the same environment."""
-    port = os.environ.get("MOTION_PORT")
-    return f"http://127.0.0.1:{port}" if port else DEFAULT_URL
+    with MotionClient(DEFAULT_URL, api_key, retries=0) as client:
+        return DEFAULT_URL if client.is_alive() else None
 
 
 def running_service(server: str | None, api_key: str | None) -> str:
@@ -72,7 +64,8 @@ def running_service(server: str | None, api_key: str | None) -> str:
     found = find_service(server, api_key)
     if found is None:
         raise failure(
-            f"no motion service answers at {_default_url()}: start one with `motion serve`, or name it (--server)"
+            f"no motion service answers at {DEFAULT_URL}: start one with `motion serve`, or name it (--server or "
+            "MOTION_URL)"
         )
     return found
 

@@ -21,7 +21,7 @@ _READ_BY_OTHERS: Final = frozenset(
     f"MOTION_{name}"
     for name in (
         *("PROVIDER", "ENDPOINT", "TIMEOUT_SEC", "OUTPUT_FORMAT", "OUTPUT_DIR", "DATA_MOUNT_PATH"),
-        *("API_KEY", "UID", "GID"),
+        *("API_KEY", "URL", "UID", "GID"),
     )
 )
 """Read out of the same ``.env`` by the assistant's backend, or by our command line and compose file; the service does
