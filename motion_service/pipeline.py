@@ -61,8 +61,6 @@ KEPT_PLANS: Final = 1024
 BRIEF_PROMPT: Final = 100
 """Prompts of up to so many characters are read at once, in a millisecond or less: no longer than a thread takes to
 begin."""
-WORDS_S: Final = 0.01
-"""Between two batches of prompts that are placed for the text match: there is time until the motion is made."""
 MDM_SECONDS: Final = 9.8
 """Longest clip of the one-shot model (196 frames at 20 fps); beyond it ``auto`` takes one that goes on."""
 
@@ -104,7 +102,7 @@ class Pipeline:
         self.load_smpl = load_smpl
         self.llm = llm
         self.speech_fit = speech_fit
-        self._words = None if words is None else Together(words.place_all, name="motion-words", pause_s=WORDS_S)
+        self._words = None if words is None else Together(words.place_all, name="motion-words")
         self._plans: dict[str, PromptPlan] = {}
 
     async def generate(self, request: GenerateRequest, route: Route, job_id: str) -> Answer:
