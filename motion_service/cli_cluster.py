@@ -88,6 +88,7 @@ def up(
 @app.command()
 def join(
     address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Ray on the first host, such as 10.0.0.1:6379.")],
+    as_json: AsJson = False,
 ) -> None:
     """Add this host to a cluster. `motion cluster up` there then takes its GPUs too; `ray stop` here leaves.
 
@@ -96,7 +97,10 @@ def join(
     control = _load_control()
     with failures_in_one_line():
         control.add_host(address)
-    Console(highlight=False).print(f"joined {address}")
+    if as_json:
+        print_json({"joined": address})
+    else:
+        Console(highlight=False).print(f"joined {address}")
 
 
 @app.command()

@@ -173,7 +173,7 @@ def check_models(config: Config) -> Iterator[Finding]:
             yield Finding(subject, "problem", f"not loaded: {error.detail}", remedy)
         else:
             loaded.append(name)
-            yield Finding(subject, "ok", "loads")
+            yield Finding(subject, "ok", f"loads, weights of {config.mini}" if name == "mini" else "loads")
     if not loaded:
         what = "a placeholder" if config.placeholder else "an error"
         yield Finding("models", "problem", f"none can be loaded: every answer would be {what}", "see above")

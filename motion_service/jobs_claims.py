@@ -115,7 +115,7 @@ class Claims:
             if found.content == content:  # it was ours, and the word of it was lost on the way
                 return found.number
             known = _parse(found.content)
-            if known is None:  # it is being written, or was damaged: it does not say whose the answer is
+            if known is None:  # it was damaged: it does not say whose the answer is
                 return found
             if known.fingerprint != claim.fingerprint:
                 raise key_reused()

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from motion_service.store_place import Fetched
 
@@ -61,7 +61,7 @@ class Directory:
         the file a moment later: a power cut may leave the newest empty.
         """
         final = self.path / name
-        partial = final.with_name(f"{PARTIAL}{uuid.uuid4().hex}-{final.name}")
+        partial = _beside(final)
         written = False
         try:
             os.makedirs(final.parent, exist_ok=True)
@@ -84,17 +84,21 @@ class Directory:
                     partial.unlink(missing_ok=True)
 
     def create(self, name: str, content: bytes) -> bool:
-        """One that is read in this very moment may be seen empty."""
+        """A link to a whole file, so that nobody sees half of one and a full disk leaves none."""
         path = self.path / name
+        partial = _beside(path)
         while True:
             os.makedirs(path.parent, exist_ok=True)
             try:
-                with path.open("xb") as file:
-                    _write_or_remove(file, content, path)
+                partial.write_bytes(content)
+                os.link(partial, path)
             except FileExistsError:
                 return False
             except FileNotFoundError:  # another service took the last file out of the directory, and the directory
                 continue
+            finally:
+                with suppress(OSError):
+                    partial.unlink(missing_ok=True)
             return True
 
     def read(self, name: str) -> bytes:
@@ -126,6 +130,11 @@ class Directory:
         if self._flushing is None:
             self._flushing = _Flushing()
         self._flushing.add(path)
+
+
+def _beside(final: Path) -> Path:
+    """A name for what becomes ``final`` when it is whole."""
+    return final.with_name(f"{PARTIAL}{uuid.uuid4().hex}-{final.name}")
 
 
 def _lock_new(partial: Path) -> int:
@@ -181,14 +190,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write_or_remove(file: BinaryIO, content: bytes, path: Path) -> None:
-    """Nothing is left where the disk is full."""
-    try:
-        file.write(content)
-        file.flush()
-    except OSError:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-        raise

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,16 @@ def test_settings_that_cannot_work_end_the_start_with_one_line(
         main.main()
     assert end.value.code == main.EXIT_CONFIG
     assert words in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_said_before_models_load(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main, "configure_logging", lambda level: None)
+    monkeypatch.setattr(main, "load_app", lambda config: pytest.fail("it loads"))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setenv("MOTION_PORT", str(other.getsockname()[1]))
+        with pytest.raises(SystemExit) as end:
+            main.main()
+    assert end.value.code == main.EXIT_CONFIG
+    assert "set MOTION_PORT" in capsys.readouterr().err

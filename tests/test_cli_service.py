@@ -198,3 +198,13 @@ def test_every_command_explains_itself_and_speaks_json() -> None:
         if name not in ("serve", "eval"):
             assert "--json" in motion(f"{name} --help", env={"COLUMNS": "200"}).stdout
     assert motion("--version").stdout.strip()
+
+
+def test_the_service_and_the_weights_are_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOTION_URL", url)
+    done = motion("generate walks --seconds 0.5 --out a.json")
+    made = json.loads(Path("a.json").read_text())["metadata"]
+    assert made["checkpoint"] != made["generator"]
+    assert f"by {made['generator']} ({made['checkpoint']})" in done.output
+    monkeypatch.setenv("MOTION_URL", nowhere := f"http://127.0.0.1:{free_port()}")
+    assert nowhere.removeprefix("http://") in motion("generate walks --out b.json").output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pickle
@@ -241,3 +242,18 @@ def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageFailed, match="OUTPUT_DIR"):
         ArtifactStore(tmp_path / "file" / "animations", tmp_path, "/data")
+
+
+def test_a_full_disk_leaves_no_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Directory(tmp_path / "animations")
+
+    def fill(path: Path, content: bytes) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", fill)
+        with pytest.raises(OSError, match="full"):
+            place.create("job/claim-1", b"mine")
+    assert not [*(tmp_path / "animations").glob("*/*")]
+    assert place.create("job/claim-1", b"mine") and place.read("job/claim-1") == b"mine"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from motion_service import answer as answer_module
@@ -196,7 +197,10 @@ async def test_a_claim_that_cannot_be_read_holds_nobody_up(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("damaged", [b"", b"\x00\xff", b"{}"])
-async def test_a_claim_that_says_nothing_gives_nobody_another_ones_answer(tmp_path: Path, damaged: bytes) -> None:
+async def test_a_claim_that_says_nothing_gives_nobody_another_ones_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bytes
+) -> None:
+    monkeypatch.setattr(jobs_claims, "LOST_S", 0.2)
     async with AsyncExitStack() as stack:
         first = await start(stack, tmp_path / "animations", tmp_path)
         jumps = await first.ask(prompt="jumps")
@@ -205,6 +209,40 @@ async def test_a_claim_that_says_nothing_gives_nobody_another_ones_answer(tmp_pa
         claim.write_bytes(damaged)
         second = await start(stack, tmp_path / "animations", tmp_path)
         assert (await second.ask(prompt="walks")).content != jumps.content
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        [],
+        {"artifacts": None},
+        {"artifacts": [1]},
+        {"artifacts": {}},
+        {"artifacts": {"vrm-json": {}}, "generator": "x"},
+    ],
+)
+async def test_a_job_whose_file_has_another_shape_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metadata: Any
+) -> None:
+    monkeypatch.setattr(jobs_claims, "LOST_S", 0.2)
+    async with AsyncExitStack() as stack:
+        first = await start(stack, tmp_path / "animations", tmp_path)
+        job = (await first.ask()).json()["job_id"]
+        (tmp_path / "animations" / f"{job}.json").write_bytes(orjson.dumps({"metadata": metadata}))
+        second = await start(stack, tmp_path / "animations", tmp_path)
+        assert (await second.get(f"/v1/motion/jobs/{job}")).json()["state"] != "done"
+        assert (await second.ask()).json()["metadata"]["generator"] == "mini"
+
+
+async def test_what_failed_here_is_told_as_done_when_another_has_made_it(replicas: tuple[Replica, Replica]) -> None:
+    here, there = replicas
+    here.jobs.pipeline.placeholder, here.source.failure = None, RuntimeError()
+    assert (await here.ask()).status_code == 500
+    path = f"/v1/motion/jobs/{job_of(here)}"
+    assert (await here.get(path)).json()["state"] == "failed"
+    assert (await there.ask()).status_code == 200
+    assert (await here.get(path)).json()["state"] == "done"
 
 
 async def test_failures_are_not_kept(replicas: tuple[Replica, Replica]) -> None:
